@@ -1,0 +1,43 @@
+import { check } from "./errno.ts";
+import { libc } from "./libc.ts";
+
+/**
+ * Owns one descriptor. Others borrow `number` for one call and never store it.
+ * `using` for a scope, close() for a lifetime, release() to hand over.
+ */
+export class Fd implements Disposable {
+  #number: number;
+
+  constructor(number: number) {
+    this.#number = check(number, "Fd", { number });
+  }
+
+  /** The descriptor. Throws after close() or release(): a number used late may be someone else's. */
+  get number(): number {
+    if (this.#number < 0) throw new Error("descriptor used after it was closed or handed over");
+    return this.#number;
+  }
+
+  get isOpen(): boolean {
+    return this.#number >= 0;
+  }
+
+  /** Gives the descriptor away; this object no longer closes it. */
+  release(): number {
+    const { number } = this;
+    this.#number = -1;
+    return number;
+  }
+
+  /** Closes once. Marked closed before close(2), which is never retried: Linux frees the fd even on EINTR. */
+  close(): void {
+    if (this.#number < 0) return;
+    const number = this.#number;
+    this.#number = -1;
+    libc.close(number);
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}
