@@ -1,0 +1,49 @@
+/**
+ * Sends whole IP packets: SYN, ACK and RST of half-open connections, and the one ACK that seeds
+ * ts_recent. IPPROTO_RAW sockets never receive, so every thread may have its own at no cost to traffic.
+ */
+import { AF_INET, AF_INET6, IPPROTO_RAW, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW } from "../abi/socket.ts";
+import { encodeSockaddrInto } from "../address.ts";
+import { check, lastErrno } from "../errno.ts";
+import { Fd } from "../fd.ts";
+import { libc } from "../libc.ts";
+import { Memory } from "../memory.ts";
+import { encodePacketInto, type TcpPacket } from "../wire/packet.ts";
+
+const PACKET_MAX = 2048;
+
+export class RawSender {
+  readonly #fd: Fd;
+  readonly #memory = Memory.anonymous(4096);
+
+  /** Throws SyscallError EPERM without CAP_NET_RAW, EAFNOSUPPORT when the family is off. */
+  constructor(family: 4 | 6) {
+    const domain = family === 4 ? AF_INET : AF_INET6;
+    this.#fd = new Fd(
+      check(libc.socket(domain, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW), "socket", {
+        family,
+        type: "SOCK_RAW",
+      }),
+    );
+  }
+
+  /**
+   * Sends one packet, never waiting. Returns 0 or the error number (ENETUNREACH, EPERM from a firewall,
+   * EAGAIN or ENOBUFS when the queue is full): a lost SYN is an ordinary event, not an exception.
+   */
+  send(packet: TcpPacket): number {
+    const { address, bytes } = this.#memory;
+    const length = encodePacketInto(bytes.subarray(0, PACKET_MAX), packet);
+    // sin6_port must be 0 or the protocol for a raw socket; IPv4 ignores it.
+    const addressLength = encodeSockaddrInto(bytes.subarray(PACKET_MAX), packet.dst, 0);
+    const sent = Number(
+      libc.sendtoAt(this.#fd.number, address, length, MSG_DONTWAIT, address + PACKET_MAX, addressLength),
+    );
+    return sent < 0 ? lastErrno() : 0;
+  }
+
+  close(): void {
+    this.#fd.close();
+    this.#memory.close();
+  }
+}

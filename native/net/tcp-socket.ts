@@ -1,0 +1,130 @@
+/** TCP sockets as the pool and the engine need them. Every function returns a descriptor its caller owns. */
+import * as so from "../abi/socket.ts";
+import {
+  decodeSockaddr,
+  type Endpoint,
+  encodeSockaddr,
+  encodeSockaddrInto,
+  parseAddress,
+} from "../address.ts";
+import { attachFilter, reservationFilter } from "../bpf/filters.ts";
+import { check } from "../errno.ts";
+import { Fd } from "../fd.ts";
+import { libc } from "../libc.ts";
+import { Memory } from "../memory.ts";
+import {
+  getHopLimit,
+  getRepairReceiveWindow,
+  getTcpInfo,
+  setNoDelay,
+  setRepair,
+  setReuseAddr,
+  setV6Only,
+} from "../sockopt.ts";
+
+const memory = Memory.anonymous(4096);
+const LENGTH_AT = 2048;
+
+const domainOf = (address: Uint8Array) => (address.length === 4 ? so.AF_INET : so.AF_INET6);
+
+function tcpSocket(domain: number, flags = 0): number {
+  return check(libc.socket(domain, so.SOCK_STREAM | so.SOCK_CLOEXEC | flags, 0), "socket", { domain });
+}
+
+/** The address and port a socket is bound to. */
+export function localEndpoint(fd: number): Endpoint {
+  memory.view.setUint32(LENGTH_AT, so.SOCKADDR_IN6_SIZE, true);
+  check(libc.getsocknameAt(fd, memory.address, memory.address + LENGTH_AT), "getsockname", { fd });
+  const endpoint = decodeSockaddr(memory.bytes.slice(0, memory.view.getUint32(LENGTH_AT, true)));
+  if (!endpoint) throw new Error("getsockname: not an internet address");
+  return endpoint;
+}
+
+/**
+ * A listening socket for clients: TCP_NODELAY (accepted sockets inherit it), IPv6 sockets take IPv6 only.
+ * Throws SyscallError EADDRINUSE, EACCES (port below 1024), EADDRNOTAVAIL.
+ */
+export function listenTcp(endpoint: Endpoint, backlog: number): Fd {
+  const address = encodeSockaddr(endpoint);
+  const v6 = address.length === so.SOCKADDR_IN6_SIZE;
+  const fd = new Fd(tcpSocket(v6 ? so.AF_INET6 : so.AF_INET));
+  try {
+    setReuseAddr(fd.number);
+    setNoDelay(fd.number);
+    if (v6) setV6Only(fd.number, true);
+    check(libc.bind(fd.number, address, address.length), "bind", { ...endpoint });
+    check(libc.listen(fd.number, backlog), "listen", { ...endpoint });
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** An unconnected TCP socket with TCP_NODELAY, for an ordinary connect to `family`. Throws EMFILE. */
+export function newTcpSocket(family: 4 | 6, flags: number): Fd {
+  const fd = new Fd(tcpSocket(family === 4 ? so.AF_INET : so.AF_INET6, flags));
+  setNoDelay(fd.number);
+  return fd;
+}
+
+/** A port held by a listening socket that answers nothing of a handshake. */
+export interface Reservation {
+  readonly fd: Fd;
+  readonly port: number;
+}
+
+/**
+ * Reserves an ephemeral port on all addresses: IPv4 alone, or both families where IPv6 exists.
+ * Throws SyscallError EADDRINUSE when no port is left, EMFILE.
+ */
+export function reservePort(dualStack: boolean): Reservation {
+  const fd = new Fd(tcpSocket(dualStack ? so.AF_INET6 : so.AF_INET));
+  try {
+    if (dualStack) setV6Only(fd.number, false);
+    // Before listen, so that no SYN is ever accepted.
+    attachFilter(fd.number, reservationFilter);
+    const any = dualStack ? ANY_6 : ANY_4;
+    const length = encodeSockaddrInto(memory.bytes, any, 0);
+    check(libc.bindAt(fd.number, memory.address, length), "bind", { port: 0 });
+    check(libc.listen(fd.number, 1), "listen", { port: 0 });
+    return { fd, port: localEndpoint(fd.number).port };
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+const ANY_4 = new Uint8Array(4);
+const ANY_6 = new Uint8Array(16);
+
+/** What this kernel would put into a SYN to a destination. */
+export interface SynTemplate {
+  /** Source address the route chooses. */
+  readonly source: Uint8Array;
+  /** MSS the SYN announces. */
+  readonly advmss: number;
+  /** Window field of the SYN, unscaled. */
+  readonly window: number;
+  readonly hopLimit: number;
+}
+
+/**
+ * Asks the kernel instead of imitating it: connect() in repair mode does all of tcp_connect_init()
+ * and sends nothing; closing in repair mode is silent too.
+ * Throws SyscallError ENETUNREACH or EHOSTUNREACH without a route, EPERM without CAP_NET_ADMIN.
+ */
+export function probeRoute(destination: Uint8Array, port: number): SynTemplate {
+  using fd = new Fd(tcpSocket(domainOf(destination)));
+  setRepair(fd.number, true);
+  const length = encodeSockaddrInto(memory.bytes, destination, port);
+  check(libc.connectAt(fd.number, memory.address, length), "connect", { port });
+  const source = parseAddress(localEndpoint(fd.number).address);
+  if (!source) throw new Error("getsockname: no source address");
+  return {
+    source,
+    advmss: getTcpInfo(fd.number).advmss,
+    window: getRepairReceiveWindow(fd.number),
+    hopLimit: getHopLimit(fd.number, destination.length === 4 ? 4 : 6),
+  };
+}
