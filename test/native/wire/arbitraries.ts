@@ -5,6 +5,9 @@ import type { TcpOptions } from "../../../native/wire/tcp-options.ts";
 
 /** What the encoders accept, over the whole range of every field, biased to the ends by fast-check. */
 
+// Objects with the prototype that literals have: assert.equal() compares that too.
+const PLAIN = { noNullPrototype: true } as const;
+
 export const u8 = fc.integer({ min: 0, max: 0xff });
 export const u16 = fc.integer({ min: 0, max: 0xffff });
 export const u32 = fc.integer({ min: 0, max: 0xffff_ffff });
@@ -32,15 +35,18 @@ const segmentFields = {
   options: tcpOptions,
 };
 
-export const tcpSegment: fc.Arbitrary<TcpSegment> = fc.record(segmentFields);
+export const tcpSegment: fc.Arbitrary<TcpSegment> = fc.record(segmentFields, PLAIN);
 
 export const tcpPacket: fc.Arbitrary<TcpPacket> = fc.oneof(
-  fc.record({ ...segmentFields, src: ipv4Bytes, dst: ipv4Bytes, ttl: u8, id: u16 }),
-  fc.record({
-    ...segmentFields,
-    src: ipv6Bytes,
-    dst: ipv6Bytes,
-    ttl: u8,
-    flowLabel: fc.integer({ min: 0, max: 0xfffff }),
-  }),
+  fc.record({ ...segmentFields, src: ipv4Bytes, dst: ipv4Bytes, ttl: u8, id: u16 }, PLAIN),
+  fc.record(
+    {
+      ...segmentFields,
+      src: ipv6Bytes,
+      dst: ipv6Bytes,
+      ttl: u8,
+      flowLabel: fc.integer({ min: 0, max: 0xfffff }),
+    },
+    PLAIN,
+  ),
 );
