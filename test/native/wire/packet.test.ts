@@ -1,6 +1,7 @@
 import fc from "fast-check";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { checksum } from "../../../native/wire/checksum.ts";
 import { verifyIpv4Checksum } from "../../../native/wire/ipv4.ts";
 import {
   type DecodedPacket,
@@ -184,6 +185,20 @@ refused("given any single bit flipped that a checksum covers, then the checksum 
       flipped[bit >> 3]! ^= 0x80 >> (bit & 7);
       assert.is(verifyPacketChecksums(flipped), !isCovered(packet, bit), `${name}, bit ${bit}`);
     }
+  }
+});
+
+refused("given a fragment whose sums are right, then no right checksum, as its segment is not whole", () => {
+  for (const fragment of [
+    [0x20, 0],
+    [0, 1],
+  ]) {
+    const packet = V4.syn.slice();
+    packet.set([...fragment, packet[8]!, packet[9]!, 0, 0], 6);
+    const check = checksum(packet, 0, 20);
+    packet.set([check >> 8, check & 0xff], 10);
+    assert.is(verifyIpv4Checksum(packet, 0, 20), true);
+    assert.is(verifyPacketChecksums(packet), false);
   }
 });
 
