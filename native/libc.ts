@@ -39,6 +39,7 @@ export const libc = {
   prctl: lib.func(
     "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   ),
+  sched_setscheduler: lib.func("int sched_setscheduler(int pid, int policy, const void *param)"),
   mmap: lib.func("intptr_t mmap(intptr_t addr, size_t len, int prot, int flags, int fd, int64_t offset)"),
   munmap: lib.func("int munmap(intptr_t addr, size_t len)"),
   syscall6: lib.func("syscall", "long", ["long", "long", "long", "long", "long", "long", "long"]),
@@ -54,5 +55,6 @@ export const libc = {
   recvmmsgAt: lib.func("recvmmsg", "int", ["int", "intptr_t", "uint32_t", "int", "intptr_t"]),
   readAt: lib.func("read", "intptr_t", ["int", "intptr_t", "size_t"]),
   writeAt: lib.func("write", "intptr_t", ["int", "intptr_t", "size_t"]),
+  memcpyAt: lib.func("memcpy", "intptr_t", ["intptr_t", "intptr_t", "size_t"]),
   ppollAt: lib.func("ppoll", "int", ["intptr_t", "unsigned long", "intptr_t", "intptr_t"]),
 } as const;
