@@ -1,0 +1,5 @@
+// From include/uapi/asm-generic/fcntl.h; the same on x86-64 and arm64.
+export const O_RDONLY = 0;
+export const O_RDWR = 2;
+export const O_NONBLOCK = 0o4000;
+export const O_CLOEXEC = 0o2000000;
