@@ -1,0 +1,117 @@
+import type { Memory } from "../../native/memory.ts";
+
+/**
+ * The completion driver: what an engine worker asks of the kernel. A worker queues requests, then calls
+ * run(), which hands back completions; io_uring does so by itself, epoll imitates it.
+ *
+ * - One driver belongs to one thread. Only the eventfd of wake() crosses threads.
+ * - A request is named by (slot, tag): slot 0 .. SLOT_MAX, tag any signed 32-bit integer; anything else throws
+ *   RangeError. Both come back unchanged. Two requests in progress should differ, else cancel() means the newest.
+ * - Every request completes exactly once with more = false, in any order. Until then it holds its connection:
+ *   close() gives up the number at once, but the peer sees the end only after the last request on it is over.
+ *   So cancel first, then close.
+ * - Requests on blocking and on non-blocking descriptors behave alike.
+ */
+
+/** The slot under which wake-ups complete; no request may use it. */
+export const WAKE_SLOT = 0x7fff_ffff;
+
+/** The largest slot of a request. */
+export const SLOT_MAX = WAKE_SLOT - 1;
+
+/** The largest `length` of one send(), 2^31 - 4096: what one system call of Linux moves (MAX_RW_COUNT). */
+export const SEND_BYTES_MAX = 0x7fff_f000;
+
+/** The largest `length` of connect(), bytes: sizeof(struct sockaddr_storage). */
+export const SOCKADDR_BYTES_MAX = 128;
+
+/** Receives completions. It may queue new requests, but must not call run() or stop(). */
+export interface CompletionHandler {
+  /**
+   * One completion of the request queued as (slot, tag). `result` is >= 0 or -errno. `bufferId` is the
+   * buffer a recv() filled with `result` bytes, the caller's until release(); -1 otherwise. `more` says that
+   * the request stays armed. What it throws leaves run(); the remaining completions come with the next run().
+   */
+  complete(slot: number, tag: number, result: number, bufferId: number, more: boolean): void;
+}
+
+/** The receive buffers of a driver: buffer b is `memory.bytes[b * size .. (b + 1) * size)`. Sizes in bytes. */
+export interface ReceiveBuffers {
+  readonly memory: Memory;
+  readonly size: number;
+  readonly count: number;
+}
+
+export interface Driver {
+  readonly name: "io_uring" | "epoll";
+  readonly buffers: ReceiveBuffers;
+
+  /**
+   * Accepts connections on a listening socket until cancelled. Each completes with a descriptor that is
+   * SOCK_NONBLOCK | SOCK_CLOEXEC and now the caller's, and more = true. An error (-EMFILE, -ENFILE,
+   * -ECONNABORTED, -ECANCELED, …) ends it with more = false: the caller decides when to accept again. A
+   * connection that arrives while a cancel() is under way may complete with more = false in place of -ECANCELED.
+   */
+  accept(fd: number, slot: number, tag: number): void;
+
+  /**
+   * Receives once: completes with the number of bytes and a buffer, with 0 at the end of the stream, or with
+   * -errno (-ECONNRESET, -ECANCELED, …). While no buffer is free it waits for a release(), first come first
+   * served, and so do the end of a stream and resets: -ENOBUFS is never seen.
+   */
+  recv(fd: number, slot: number, tag: number): void;
+
+  /**
+   * Sends `length` bytes (0 .. SEND_BYTES_MAX) from `address`, in memory that stays put and unchanged until
+   * completion. Completes with `length`, or with -errno (-EPIPE, -ECONNRESET, …); when an error or a cancel
+   * cuts it short after some bytes went out, with their number, and the error meets the next request on
+   * the socket. One send at a time per socket: two interleave.
+   */
+  send(fd: number, address: number, length: number, slot: number, tag: number): void;
+
+  /**
+   * Connects to the socket address at `sockaddr`, which is copied: it only has to be valid until this call
+   * returns. `length` is in bytes, at most SOCKADDR_BYTES_MAX. Completes with 0 or -errno (-ECONNREFUSED,
+   * -ETIMEDOUT, …).
+   */
+  connect(fd: number, sockaddr: number, length: number, slot: number, tag: number): void;
+
+  /**
+   * Ends the request of this slot and tag: it completes with -ECANCELED, unless it was over before. The
+   * cancel itself completes nothing, and one without a request does nothing.
+   */
+  cancel(slot: number, tag: number): void;
+
+  /**
+   * shutdown(2), after the requests queued before it have been started. A send that is still waiting for room
+   * is cut off, so wait for its completion. Errors are dropped (ENOTCONN follows a reset).
+   */
+  shutdown(fd: number, how: number): void;
+
+  /** Closes the descriptor after the requests queued before it have been started. Errors are dropped. */
+  close(fd: number): void;
+
+  /** Gives a receive buffer back. Throws RangeError when the caller does not own it. */
+  release(bufferId: number): void;
+
+  /**
+   * Watches an eventfd, which stays the caller's and must stay open until stop(): writing to it from any
+   * thread ends a run(). Each wake-up is drained and completes as (WAKE_SLOT, 0, n, -1, true), n being the
+   * sum written since the last one (at most 2^31 - 1). Only the driver may read it.
+   */
+  wake(fd: number): void;
+
+  /**
+   * Submits what is queued, waits for a completion or `timeoutMs` (fractions count; Infinity: for ever, 0 or
+   * less: only what is there), dispatches everything that is there and returns how many. A signal may end the
+   * wait early with 0. Throws SyscallError when the kernel breaks off (out of memory), Error when called by a
+   * handler or after stop().
+   */
+  run(timeoutMs: number, handler: CompletionHandler): number;
+
+  /**
+   * Cancels every request, waits until the kernel has let go of them, closes sockets accepted meanwhile and
+   * frees the memory, `buffers` included. Nothing completes any more, and calling it again does nothing.
+   */
+  stop(): void;
+}
