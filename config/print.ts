@@ -1,0 +1,59 @@
+import { stringify } from "yaml";
+import { formatAdminBind, formatHostPort } from "./addresses.ts";
+import { formatDuration } from "./durations.ts";
+import type { Config, Listener, Upstream } from "./schema.ts";
+
+/**
+ * The effective configuration as YAML: every key of the public interface with its value, defaults included.
+ * parseConfig() of the result gives an equal Config.
+ */
+export function formatConfig(config: Config): string {
+  const { acceleration, workers, httpWorkers, driver, user, admin, log } = config;
+  const file = {
+    listeners: config.listeners.map(listenerKeys),
+    upstreams: Object.fromEntries(
+      config.upstreams.map((upstream) => [upstream.name, upstreamKeys(upstream)]),
+    ),
+    acceleration,
+    workers,
+    httpWorkers,
+    driver,
+    drainTimeout: formatDuration(config.drainTimeoutMs),
+    user,
+    admin: admin === null ? null : { ...admin, bind: formatAdminBind(admin.bind) },
+    log,
+  };
+  return stringify(file, { lineWidth: 0, aliasDuplicateObjects: false });
+}
+
+function listenerKeys({ name, bind, mode, upstream, takeAfterMs, idleTimeoutMs, ...rest }: Listener) {
+  return {
+    name,
+    bind: formatHostPort(bind),
+    mode,
+    upstream,
+    takeAfter: formatDuration(takeAfterMs),
+    idleTimeout: formatDuration(idleTimeoutMs),
+    ...rest,
+  };
+}
+
+function upstreamKeys(upstream: Upstream) {
+  const { pool, proxyProtocol, sourceAddress, tls, reuse, health } = upstream;
+  return {
+    servers: upstream.servers.map(({ address, ...rest }) => ({ address: formatHostPort(address), ...rest })),
+    balance: upstream.balance,
+    connectTimeout: formatDuration(upstream.connectTimeoutMs),
+    proxyProtocol,
+    sourceAddress,
+    tls,
+    reuse,
+    pool: {
+      min: pool.min,
+      max: pool.max,
+      maxSynRate: pool.maxSynRate,
+      maxAge: formatDuration(pool.maxAgeMs),
+    },
+    health,
+  };
+}

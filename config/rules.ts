@@ -1,0 +1,161 @@
+import {
+  formatAdminBind,
+  formatHostPort,
+  isLoopback,
+  parseAdminBind,
+  parseBind,
+  parseServerAddress,
+} from "./addresses.ts";
+import type { Path } from "./document.ts";
+import { explainFault, type Finding } from "./explain.ts";
+import { readName } from "./fields.ts";
+import { nearest, show } from "./problems.ts";
+
+// Rules between values. They look at the plain value of the file, not at the result of the schema, so that
+// they speak up in the same run as the schema does; a value that the schema refuses is passed over here.
+
+type Mapping = Readonly<Record<string, unknown>>;
+
+/** What contradicts itself in the value of a file, in no particular order. */
+export function checkRules(value: unknown): Finding[] {
+  const root = asMapping(value);
+  const upstreams = asMapping(root.upstreams);
+  return [
+    ...checkListenerNames(asList(root.listeners)),
+    ...checkBinds(root),
+    ...(root.upstreams === upstreams ? checkReferences(asList(root.listeners), upstreams) : []),
+    ...Object.entries(upstreams).flatMap(([name, upstream]) => checkUpstream(name, asMapping(upstream))),
+    ...checkAdmin(asMapping(root.admin)),
+  ];
+}
+
+function checkListenerNames(listeners: readonly unknown[]): Finding[] {
+  const names = listeners.map((listener) => asMapping(listener).name);
+  return findRepeats(names.map((name) => (typeof name === "string" ? name : undefined))).map(
+    ({ index, first }) => ({
+      path: ["listeners", index, "name"],
+      part: "use",
+      problem: `name: ${show(names[index])} is already the name of listeners[${first}]`,
+      remedy: "give every listener a name of its own",
+    }),
+  );
+}
+
+function checkBinds(root: Mapping): Finding[] {
+  const listeners = asList(root.listeners);
+  const parsed = listeners.map((listener) => parseBind(asMapping(listener).bind));
+  const binds = parsed.map((bind) =>
+    bind.ok && bind.value.port !== 0 ? formatHostPort(bind.value) : undefined,
+  );
+  const findings = findRepeats(binds).map(
+    ({ index, first }): Finding => ({
+      path: ["listeners", index, "bind"],
+      part: "use",
+      problem: `bind: ${show(binds[index])} is already bound by listeners[${first}]`,
+      remedy: "choose another port, or port 0 to have one picked",
+    }),
+  );
+  const admin = parseAdminBind(asMapping(root.admin).bind);
+  const taken = admin.ok ? binds.indexOf(formatAdminBind(admin.value)) : -1;
+  if (taken < 0) return findings;
+  const problem = `bind: ${show(binds[taken])} is already bound by listeners[${taken}]`;
+  return [...findings, { path: ["admin", "bind"], part: "value", problem, remedy: "choose another port" }];
+}
+
+// Comparing every unknown name with every upstream would take minutes in a file that has thousands of both.
+const suggestionsMax = 256;
+
+function checkReferences(listeners: readonly unknown[], upstreams: Mapping): Finding[] {
+  const names = Object.keys(upstreams);
+  return listeners.flatMap((listener, index): Finding[] => {
+    const name = asMapping(listener).upstream;
+    if (typeof name !== "string" || !readName(name).ok || Object.hasOwn(upstreams, name)) return [];
+    const near = nearest(name, names.slice(0, suggestionsMax));
+    const list =
+      names.length === 0 ? `add "${name}" to upstreams` : `the upstreams are ${names.slice(0, 8).join(", ")}`;
+    return [
+      {
+        path: ["listeners", index, "upstream"],
+        part: "value",
+        problem: `upstream: ${show(name)} does not exist`,
+        remedy: near === undefined ? list : `did you mean ${near}?`,
+      },
+    ];
+  });
+}
+
+function checkUpstream(name: string, upstream: Mapping): Finding[] {
+  const path: Path = ["upstreams", name];
+  const findings: Finding[] = [];
+  const read = readName(name);
+  if (!read.ok)
+    findings.push({ ...explainFault(read.fault, path, name), part: "key", problem: nameProblem(name) });
+  const servers = asList(upstream.servers).map((server) => parseServerAddress(asMapping(server).address));
+  const addresses = servers.map((server) =>
+    server.ok ? formatHostPort(server.value).toLowerCase() : undefined,
+  );
+  for (const { index, first } of findRepeats(addresses)) {
+    findings.push({
+      path: [...path, "servers", index, "address"],
+      part: "use",
+      problem: `address: ${show(addresses[index])} is already the address of servers[${first}]`,
+      remedy: "list every server once, and set its weight to send it more",
+    });
+  }
+  return [...findings, ...checkPool([...path, "pool"], asMapping(upstream.pool))];
+}
+
+function nameProblem(name: string): string {
+  return `upstreams: ${show(name)} is not a name`;
+}
+
+// Defaults of the schema, for a pool that gives only one of the two.
+const poolDefault = { min: 2, max: 32 };
+
+function checkPool(path: Path, pool: Mapping): Finding[] {
+  const { min = poolDefault.min, max = poolDefault.max } = pool;
+  if (!Number.isInteger(min) || !Number.isInteger(max)) return [];
+  if (Number(max) < 1 || Number(min) <= Number(max)) return [];
+  if (pool.min === undefined) {
+    const problem = `max: ${String(max)} is less than min, which is ${poolDefault.min} unless given`;
+    return [
+      { path: [...path, "max"], part: "value", problem, remedy: `add min: ${String(max)}, or raise max` },
+    ];
+  }
+  const given = pool.max === undefined ? `${poolDefault.max} unless given` : String(max);
+  const problem = `min: ${String(min)} is more than max, which is ${given}`;
+  return [{ path: [...path, "min"], part: "value", problem, remedy: "lower min or raise max" }];
+}
+
+function checkAdmin(admin: Mapping): Finding[] {
+  const bind = parseAdminBind(admin.bind);
+  if (!bind.ok || bind.value.kind === "unix" || isLoopback(bind.value.host) || admin.allowRemote === true)
+    return [];
+  return [
+    {
+      path: ["admin", "bind"],
+      part: "value",
+      problem: `bind: ${show(formatAdminBind(bind.value))} is not a loopback address, and the admin interface asks for no password`,
+      remedy: `bind 127.0.0.1:${bind.value.port} or unix:/run/accelproxy.sock, or add allowRemote: true`,
+    },
+  ];
+}
+
+/** Indices of entries equal to an earlier one, each with the index of that first one. */
+function findRepeats(entries: readonly (string | undefined)[]): { index: number; first: number }[] {
+  const seen = new Map<string, number>();
+  return entries.flatMap((entry, index) => {
+    if (entry === undefined) return [];
+    const first = seen.get(entry);
+    if (first === undefined) seen.set(entry, index);
+    return first === undefined ? [] : [{ index, first }];
+  });
+}
+
+function asMapping(value: unknown): Mapping {
+  return typeof value === "object" && value !== null && !Array.isArray(value) ? (value as Mapping) : {};
+}
+
+function asList(value: unknown): readonly unknown[] {
+  return Array.isArray(value) ? value : [];
+}

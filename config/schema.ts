@@ -1,0 +1,147 @@
+import * as z from "zod";
+import { parseAdminBind, parseBind, parseServerAddress } from "./addresses.ts";
+import { type DurationRange, parseDuration } from "./durations.ts";
+import { choice, field, flag, pending, readName, readWholeNumber, wholeNumber } from "./fields.ts";
+import { good } from "./problems.ts";
+
+// One shape per mapping of the file, with the keys of the public interface; defaults are written as a user
+// would write them. The transforms behind the shapes put the unit into the name of every duration.
+
+const hourMs = 3_600_000;
+const connectionsMax = 1_000_000;
+
+function duration(range: DurationRange) {
+  return field((input) => parseDuration(input, range), "write a duration such as 250ms, 5s, 2m or 1h");
+}
+
+function name(example: string) {
+  return field(readName, `add one, for example ${example}`);
+}
+
+const acceptShape = {
+  accept: choice(["none"], ["v1", "v2", "any"]).prefault("none"),
+  from: pending([]).prefault([]),
+};
+
+const listenerShape = {
+  name: name("name: web"),
+  bind: field(parseBind, "add one, for example bind: 127.0.0.1:8001"),
+  mode: choice(["tcp"], ["http", "transparent"]).prefault("tcp"),
+  upstream: name("upstream: origin"),
+  takeAfter: duration({ minMs: 0, maxMs: 60_000 }).prefault("10ms"),
+  idleTimeout: duration({ minMs: 1, maxMs: 168 * hourMs }).prefault("5m"),
+  maxConnections: wholeNumber({ min: 1, max: connectionsMax }).prefault(10_000),
+  proxyProtocol: z.strictObject(acceptShape).prefault({}),
+  tls: pending([]).prefault([]),
+  routes: pending([]).prefault([]),
+  allow: pending([]).prefault([]),
+  deny: pending([]).prefault([]),
+};
+
+const listener = z.strictObject(listenerShape).transform(({ takeAfter, idleTimeout, ...rest }) => ({
+  ...rest,
+  takeAfterMs: takeAfter,
+  idleTimeoutMs: idleTimeout,
+}));
+
+const serverShape = {
+  address: field(parseServerAddress, "add one, for example address: 10.0.0.7:8080"),
+  weight: wholeNumber({ min: 1, max: 256, zeroRemedy: "leave the server out to send it nothing" }).prefault(
+    1,
+  ),
+  maxConnections: pending(0).prefault(0),
+};
+
+const poolShape = {
+  min: wholeNumber({ min: 0, max: 4096 }).prefault(2),
+  max: wholeNumber({
+    min: 1,
+    max: 4096,
+    zeroRemedy: `to hold no half-open connections at all write "acceleration: off"`,
+  }).prefault(32),
+  maxSynRate: wholeNumber({ min: 1, max: 100_000 }).prefault(200),
+  maxAge: duration({ minMs: 1000, maxMs: 24 * hourMs }).prefault("60s"),
+};
+
+const upstreamShape = {
+  servers: z.array(z.strictObject(serverShape)).min(1),
+  balance: choice(["round-robin"], ["least-connections", "random"]).prefault("round-robin"),
+  connectTimeout: duration({ minMs: 1, maxMs: hourMs }).prefault("5s"),
+  proxyProtocol: choice(["none"], ["v1", "v2"]).prefault("none"),
+  sourceAddress: choice(["proxy"], ["client"]).prefault("proxy"),
+  tls: pending(null).prefault(null),
+  reuse: pending("never").prefault("never"),
+  pool: z
+    .strictObject(poolShape)
+    .transform(({ maxAge, ...rest }) => ({ ...rest, maxAgeMs: maxAge }))
+    .prefault({}),
+  health: pending(null).prefault(null),
+};
+
+const upstream = z
+  .strictObject(upstreamShape)
+  .transform(({ connectTimeout, ...rest }) => ({ ...rest, connectTimeoutMs: connectTimeout }));
+
+const workersRange = { min: 1, max: 64, remedy: "write auto or a whole number from 1 to 64" };
+const workers = field<"auto" | number>(
+  (input) => (input === "auto" ? good(input) : readWholeNumber(input, workersRange)),
+  workersRange.remedy,
+);
+
+const adminShape = {
+  bind: field(parseAdminBind, "write unix:/run/accelproxy.sock").prefault("unix:/run/accelproxy.sock"),
+  allowRemote: flag().prefault(false),
+};
+
+const logShape = {
+  level: choice(["trace", "debug", "info", "warn", "error", "fatal", "silent"]).prefault("info"),
+};
+
+const rootShape = {
+  listeners: z.array(listener).min(1),
+  upstreams: z
+    .record(z.string(), upstream)
+    .transform((byName) => Object.entries(byName).map(([name, rest]) => ({ name, ...rest }))),
+  acceleration: choice(["required", "preferred", "off"]).prefault("required"),
+  workers: workers.prefault("auto"),
+  httpWorkers: pending(1).prefault(1),
+  driver: choice(["auto", "io_uring"], ["epoll"]).prefault("auto"),
+  drainTimeout: duration({ minMs: 0, maxMs: 24 * hourMs }).prefault("30s"),
+  user: pending(null).prefault(null),
+  admin: z.strictObject(adminShape).nullable().default(null),
+  log: z.strictObject(logShape).prefault({}),
+};
+
+/** Checks the plain value of a file and turns it into a Config; rules between values are in rules.ts. */
+export const configSchema = z
+  .strictObject(rootShape)
+  .transform(({ drainTimeout, ...rest }) => ({ ...rest, drainTimeoutMs: drainTimeout }));
+
+/** The keys of every mapping in the file, by place: `[]` stands for any entry, `*` for any name. */
+export const keysByPlace: ReadonlyMap<string, readonly string[]> = new Map(
+  Object.entries({
+    "": rootShape,
+    "listeners[]": listenerShape,
+    "listeners[].proxyProtocol": acceptShape,
+    "upstreams.*": upstreamShape,
+    "upstreams.*.servers[]": serverShape,
+    "upstreams.*.pool": poolShape,
+    admin: adminShape,
+    log: logShape,
+  }).map(([place, shape]) => [place, Object.keys(shape)]),
+);
+
+/** Readonly all the way down. */
+export type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+
+/** An effective configuration: frozen, every default filled in, durations in milliseconds. */
+export type Config = DeepReadonly<z.infer<typeof configSchema>>;
+
+/** One entry of `listeners`. */
+export type Listener = Config["listeners"][number];
+
+/** One entry of `upstreams` with its name. */
+export type Upstream = Config["upstreams"][number];
+
+/** One entry of an upstream's `servers`. */
+export type Server = Upstream["servers"][number];

@@ -1,0 +1,179 @@
+// formatConfig() writes what parseConfig() reads: for any valid configuration the two are inverse, whatever
+// the names look like (null, 1e3, true), and the text has every key.
+import fc from "fast-check";
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { parse } from "yaml";
+import { parseConfig } from "../../config/load.ts";
+import { formatConfig } from "../../config/print.ts";
+import { formatProblem } from "../../config/problems.ts";
+import { type Config, keysByPlace } from "../../config/schema.ts";
+
+function parsed(text: string): Config {
+  const result = parseConfig(text, "test.yaml");
+  if (!result.ok) throw new Error(`${result.problems.map(formatProblem).join("\n")}\n${text}`);
+  return result.config;
+}
+
+const name = fc
+  .oneof(
+    fc.stringMatching(/^[A-Za-z0-9_.-]{1,64}$/),
+    fc.constantFrom(
+      "null",
+      "true",
+      "1e3",
+      "0x1F",
+      "-",
+      "..",
+      "---",
+      "constructor",
+      "toString",
+      "7",
+      "1.5",
+      "~a".slice(1),
+    ),
+  )
+  .filter((text) => text !== "__proto__");
+const duration = (minMs: number, maxMs: number) =>
+  fc
+    .tuple(
+      fc.constantFrom(["ms", 1], ["s", 1000], ["m", 60_000], ["h", 3_600_000] as const),
+      fc.nat({ max: maxMs }),
+    )
+    .map(
+      ([[unit, factor], ms]) =>
+        `${Math.max(Math.ceil(minMs / Number(factor)), Math.floor(ms / Number(factor)))}${unit}`,
+    )
+    .filter(
+      (text) =>
+        parseFloat(text) * { ms: 1, s: 1000, m: 60_000, h: 3_600_000 }[/[a-z]+/.exec(text)![0] as "ms"] <=
+        maxMs,
+    );
+const ip = fc.oneof(
+  fc
+    .tuple(fc.integer({ min: 1, max: 223 }), fc.nat({ max: 255 }), fc.nat({ max: 255 }))
+    .map(([a, b, c]) => `${a}.${b}.0.${c}`),
+  fc
+    .ipV6()
+    .filter((text) => !/^(ff|[0:.]*$|[0:]*:ffff:)|\./i.test(text))
+    .map((text) => `[${text}]`),
+);
+const optional = { requiredKeys: [] as never[] };
+
+const upstream = fc
+  .record({
+    servers: fc.uniqueArray(
+      fc.tuple(ip, fc.integer({ min: 1, max: 65535 }), fc.integer({ min: 1, max: 256 })),
+      {
+        minLength: 1,
+        maxLength: 4,
+        selector: ([, port]) => port,
+      },
+    ),
+    rest: fc.record(
+      { balance: fc.constant("round-robin"), connectTimeout: duration(1, 3_600_000) },
+      optional,
+    ),
+    bounds: fc.tuple(fc.nat({ max: 4096 }), fc.integer({ min: 1, max: 4096 })),
+    pool: fc.record(
+      { maxSynRate: fc.integer({ min: 1, max: 100_000 }), maxAge: duration(1000, 86_400_000) },
+      optional,
+    ),
+  })
+  .map(({ servers, rest, bounds: [a, b], pool }) => ({
+    ...rest,
+    servers: servers.map(([host, port, weight]) => ({ address: `${host}:${port}`, weight })),
+    pool: { ...pool, min: Math.min(a, b), max: Math.max(a, b) },
+  }));
+
+const listenerSettings = fc.record(
+  {
+    mode: fc.constant("tcp"),
+    takeAfter: duration(0, 60_000),
+    idleTimeout: duration(1, 604_800_000),
+    maxConnections: fc.integer({ min: 1, max: 1_000_000 }),
+  },
+  optional,
+);
+
+const settings = fc.record(
+  {
+    acceleration: fc.constantFrom("required", "preferred", "off"),
+    workers: fc.oneof(fc.constant("auto"), fc.integer({ min: 1, max: 64 })),
+    driver: fc.constantFrom("auto", "io_uring"),
+    drainTimeout: duration(0, 86_400_000),
+    admin: fc.oneof(
+      fc.constantFrom(null, {}),
+      fc.stringMatching(/^\/[ -~é]{0,49}[a-z]$/).map((path) => ({ bind: `unix:${path}` })),
+      fc
+        .tuple(ip, fc.nat({ max: 999 }))
+        .map(([host, port]) => ({ bind: `${host}:${port}`, allowRemote: true })),
+    ),
+    log: fc.record({ level: fc.constantFrom("trace", "silent", "warn") }, optional),
+  },
+  optional,
+);
+
+const file = fc
+  .record({
+    upstreams: fc.uniqueArray(fc.tuple(name, upstream), {
+      minLength: 1,
+      maxLength: 4,
+      selector: ([key]) => key,
+    }),
+    listeners: fc.uniqueArray(fc.tuple(name, ip, fc.nat(), listenerSettings), {
+      minLength: 1,
+      maxLength: 5,
+      selector: ([key]) => key,
+    }),
+    settings,
+  })
+  .map(({ upstreams, listeners, settings }) => ({
+    listeners: listeners.map(([name, host, pick, rest], i) => ({
+      ...rest,
+      name,
+      bind: `${host}:${pick % 3 === 0 ? 0 : 1000 + i}`,
+      upstream: upstreams[pick % upstreams.length]![0],
+    })),
+    upstreams: Object.fromEntries(upstreams),
+    ...settings,
+  }));
+
+const print = suite("config: print");
+
+print("given any valid config, then its text reads back as the same config and prints the same text", () => {
+  fc.assert(
+    fc.property(file, (value) => {
+      const config = parsed(JSON.stringify(value));
+      const text = formatConfig(config);
+      assert.equal(parsed(text), config);
+      assert.is(formatConfig(parsed(text)), text);
+    }),
+    { numRuns: 600 },
+  );
+});
+
+print("given a minimal config, then the text has every key, in units people write", () => {
+  const text = formatConfig(
+    parsed(
+      `{ listeners: [{ name: "7", bind: "[::]:8001", upstream: o }], upstreams: { o: { servers: [{ address: a:1 }] } }, admin: {} }`,
+    ),
+  );
+  for (const key of [...keysByPlace.values()].flat()) assert.match(text, new RegExp(`^[ -]*${key}:`, "m"));
+  for (const line of [
+    'bind: "[::]:8001"',
+    "takeAfter: 10ms",
+    "idleTimeout: 5m",
+    "maxAge: 60s",
+    "drainTimeout: 30s",
+    'name: "7"',
+  ]) {
+    assert.match(text, line);
+  }
+  const written: { upstreams: { o: object }; admin: unknown } = parse(text);
+  assert.equal(Object.keys(written), keysByPlace.get(""));
+  assert.equal(Object.keys(written.upstreams.o), keysByPlace.get("upstreams.*"));
+  assert.equal(written.admin, { bind: "unix:/run/accelproxy.sock", allowRemote: false });
+});
+
+print.run();
