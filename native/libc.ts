@@ -53,6 +53,7 @@ export const libc = {
   sendtoAt: lib.func("sendto", "intptr_t", ["int", "intptr_t", "size_t", "int", "intptr_t", "uint32_t"]),
   recvmsgAt: lib.func("recvmsg", "intptr_t", ["int", "intptr_t", "int"]),
   recvmmsgAt: lib.func("recvmmsg", "int", ["int", "intptr_t", "uint32_t", "int", "intptr_t"]),
+  clockGettimeAt: lib.func("clock_gettime", "int", ["int", "intptr_t"]),
   readAt: lib.func("read", "intptr_t", ["int", "intptr_t", "size_t"]),
   writeAt: lib.func("write", "intptr_t", ["int", "intptr_t", "size_t"]),
   memcpyAt: lib.func("memcpy", "intptr_t", ["intptr_t", "intptr_t", "size_t"]),

@@ -16,5 +16,10 @@ await runMain(() => {
     return 2;
   }
   setUp("test", { build: true });
-  return runForeground(process.execPath, ["--import", "tsx", `test/soak/${name}.ts`, ...rest]);
+  return runForeground(process.execPath, [
+    "--import",
+    "./scripts/typescript.mjs",
+    `test/soak/${name}.ts`,
+    ...rest,
+  ]);
 });

@@ -22,7 +22,7 @@ files.after(({ folder }) => rmSync(folder, { recursive: true }));
 async function runSource(folder: string, source: string, skipsFail = false): Promise<Result> {
   const path = join(folder, "sample.test.ts");
   writeFileSync(path, source);
-  process.chdir(root); // `--import tsx` resolves from the working directory
+  process.chdir(root); // `--import ./scripts/typescript.mjs` resolves from the working directory
   return runRow(fileRow(path), skipsFail);
 }
 

@@ -46,7 +46,7 @@ export function checkRow(name: string, command: readonly string[]): Row {
 }
 
 /**
- * A row for a test file, run as `node --import tsx FILE` behind `prefix`. A file may state a deadline of its own
+ * A row for a test file, run as `node --import ./scripts/typescript.mjs FILE` behind `prefix`. A file may state a deadline of its own
  * in its first five lines: `// deadline: 120s`.
  */
 export function fileRow(path: string, prefix: readonly string[] = []): Row {
@@ -54,7 +54,7 @@ export function fileRow(path: string, prefix: readonly string[] = []): Row {
   const seconds = /^\/\/ deadline: (\d+)s$/m.exec(head)?.[1];
   return {
     name: path,
-    command: [...prefix, process.execPath, "--import", "tsx", path],
+    command: [...prefix, process.execPath, "--import", "./scripts/typescript.mjs", path],
     deadlineMs: seconds === undefined ? FILE_DEADLINE_MS : Number(seconds) * 1000,
     kind: "file",
   };

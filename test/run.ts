@@ -6,7 +6,7 @@ import { checkRow, fileRow, killAll, netnsPrefix, type Result, type Row, runRow 
 /**
  * The test run: build, checks, then every test file in a process of its own.
  *
- *   node --import tsx test/run.ts [--timings] [FILTER ...]
+ *   node --import ./scripts/typescript.mjs test/run.ts [--timings] [FILTER ...]
  *
  * A FILTER is a part of a path; with filters the checks are left out. Ordinary files run two at a time. Those
  * under test/netns, test/lab and test/e2e measure time or fill the machine, and run alone afterwards. Every file

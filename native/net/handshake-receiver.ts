@@ -17,7 +17,7 @@ import { decodeTcp, type TcpSegment } from "../wire/tcp.ts";
 
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 const BATCH = 32;
-const SEGMENT_MAX = 192; // IPv4 header with options 60, TCP header with options 60; the rest is cut off
+const SEGMENT_MAX = 2048; // SYN-ACK and RST may carry data; longer ones are not for us
 const CONTROL_SIZE = 64;
 const NAME_SIZE = 32;
 
@@ -28,6 +28,8 @@ const IOVEC_SIZE = 16;
 const SCM_TIMESTAMPNS = so.SO_TIMESTAMPNS;
 // struct cmsghdr: len u64, level i32, type i32, then the data: struct timespec of two i64.
 const CMSG_DATA = 16;
+const TIMESPEC_SIZE = 16;
+const CLOCK_REALTIME = 0;
 
 /** One segment heard. Addresses are only valid during the call. `arrivedMs` is of clock.nowMs(). */
 export type SegmentHandler = (
@@ -38,9 +40,10 @@ export type SegmentHandler = (
 ) => void;
 
 export class HandshakeReceiver {
-  readonly #fd: Fd;
+  /** Readable when segments wait; borrowed by a poll set. */
+  readonly fd: Fd;
   readonly #family: 4 | 6;
-  readonly #memory = Memory.anonymous(16384);
+  readonly #memory = Memory.anonymous(96 * 1024);
   readonly #names = BATCH * MMSGHDR_SIZE + BATCH * IOVEC_SIZE;
   readonly #controls = this.#names + BATCH * NAME_SIZE;
   readonly #segments = this.#controls + BATCH * CONTROL_SIZE;
@@ -50,18 +53,13 @@ export class HandshakeReceiver {
     this.#family = family;
     const domain = family === 4 ? so.AF_INET : so.AF_INET6;
     const type = so.SOCK_RAW | so.SOCK_CLOEXEC | so.SOCK_NONBLOCK;
-    this.#fd = new Fd(
+    this.fd = new Fd(
       check(libc.socket(domain, type, so.IPPROTO_TCP), "socket", { family, type: "SOCK_RAW" }),
     );
-    attachFilter(this.#fd.number, handshakeFilter(family));
-    setTimestampNs(this.#fd.number);
-    setReceiveBufferForce(this.#fd.number, RECEIVE_BUFFER_BYTES);
+    attachFilter(this.fd.number, handshakeFilter(family));
+    setTimestampNs(this.fd.number);
+    setReceiveBufferForce(this.fd.number, RECEIVE_BUFFER_BYTES);
     this.#layOut();
-  }
-
-  /** For poll(2). */
-  get descriptor(): number {
-    return this.#fd.number;
   }
 
   /** Hands every segment that waits to `handle`, oldest first. Returns how many. */
@@ -69,34 +67,32 @@ export class HandshakeReceiver {
     let total = 0;
     for (;;) {
       this.#resetLengths();
-      const count = Number(libc.recvmmsgAt(this.#fd.number, this.#memory.address, BATCH, so.MSG_DONTWAIT, 0));
+      const count = Number(libc.recvmmsgAt(this.fd.number, this.#memory.address, BATCH, so.MSG_DONTWAIT, 0));
       if (count < 0) {
         const errno = lastErrno();
         if (errno === EAGAIN || errno === EINTR) return total;
         throw new SyscallError("recvmmsg", errno, { family: this.#family });
       }
       // SO_TIMESTAMPNS dates by the wall clock; what we want is the age.
-      const wallMs = performance.timeOrigin + performance.now();
+      const wallMs = this.#wallClockMs();
       const monotonicMs = nowMs();
-      for (let index = 0; index < count; index++) {
-        this.#handle(index, monotonicMs - wallMs, handle);
-      }
+      for (let index = 0; index < count; index++) this.#handle(index, monotonicMs, wallMs, handle);
       total += count;
       if (count < BATCH) return total;
     }
   }
 
   close(): void {
-    this.#fd.close();
+    this.fd.close();
     this.#memory.close();
   }
 
-  #handle(index: number, toMonotonicMs: number, handle: SegmentHandler): void {
+  #handle(index: number, monotonicMs: number, wallMs: number, handle: SegmentHandler): void {
     const { bytes, view } = this.#memory;
     const start = this.#segments + index * SEGMENT_MAX;
     const length = view.getUint32(index * MMSGHDR_SIZE + 56, true);
     const data = bytes.subarray(start, start + Math.min(length, SEGMENT_MAX));
-    const arrivedMs = this.#timestampMs(index) + toMonotonicMs;
+    const arrivedMs = monotonicMs - Math.max(0, wallMs - this.#timestampMs(index, wallMs));
     if (this.#family === 4) {
       const packet = decodePacket(data);
       if (packet) handle(packet.src, packet.dst, packet, arrivedMs);
@@ -107,18 +103,29 @@ export class HandshakeReceiver {
     }
   }
 
-  /** The kernel's receive time in ms since the epoch. */
-  #timestampMs(index: number): number {
+  /** The kernel's receive time in ms since the epoch; `otherwise` when it gave none. */
+  #timestampMs(index: number, otherwise: number): number {
     const { view } = this.#memory;
     const at = this.#controls + index * CONTROL_SIZE;
     const stamped =
       view.getBigUint64(index * MMSGHDR_SIZE + 40, true) >= 32n &&
       view.getInt32(at + 8, true) === so.SOL_SOCKET &&
       view.getInt32(at + 12, true) === SCM_TIMESTAMPNS;
-    if (!stamped) return performance.timeOrigin + performance.now();
-    const low = view.getUint32(at + CMSG_DATA, true);
-    const high = view.getUint32(at + CMSG_DATA + 4, true);
-    return (high * 2 ** 32 + low) * 1e3 + view.getUint32(at + CMSG_DATA + 8, true) / 1e6;
+    return stamped ? this.#timespecMs(at + CMSG_DATA) : otherwise;
+  }
+
+  /** CLOCK_REALTIME itself: performance.timeOrigin does not follow a clock that is set. */
+  #wallClockMs(): number {
+    const at = this.#memory.size - TIMESPEC_SIZE;
+    check(libc.clockGettimeAt(CLOCK_REALTIME, this.#memory.address + at), "clock_gettime", {});
+    return this.#timespecMs(at);
+  }
+
+  /** struct timespec: two i64. */
+  #timespecMs(at: number): number {
+    const { view } = this.#memory;
+    const seconds = view.getUint32(at + 4, true) * 2 ** 32 + view.getUint32(at, true);
+    return seconds * 1e3 + view.getUint32(at + 8, true) / 1e6;
   }
 
   #layOut(): void {

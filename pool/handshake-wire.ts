@@ -1,0 +1,126 @@
+/**
+ * The packets of a half-open connection, made from its entry: the SYN (and its repetition, which is the
+ * same SYN), the RST that gives it up, the ACK that completes it, and the ACK that seeds ts_recent.
+ */
+import { RawSender } from "../native/net/raw-sender.ts";
+import { ACK, RST, SYN } from "../native/wire/tcp.ts";
+import { ENTRY, type EntryTable, OPTION_TIMESTAMPS } from "./entry-table.ts";
+
+/** What this kernel negotiates at all (net.ipv4.tcp_timestamps, tcp_sack, tcp_window_scaling). */
+export interface SynOptions {
+  readonly timestamps: boolean;
+  readonly sack: boolean;
+  readonly wscale: number | undefined;
+}
+
+/** One end of many: the destination of a pool. */
+export interface Destination {
+  readonly address: Uint8Array;
+  readonly port: number;
+}
+
+export class HandshakeWire {
+  readonly #table: EntryTable;
+  readonly #senders = new Map<number, RawSender>();
+
+  /** Opens its sockets when they are first needed; close() ends them. */
+  constructor(table: EntryTable) {
+    this.#table = table;
+  }
+
+  /** The entry's SYN; sent again it is the same SYN. Returns 0 or an error number. */
+  syn(entry: number, to: Destination, options: SynOptions): number {
+    const table = this.#table;
+    return this.#send(to, table.source(entry, to.address.length), {
+      sport: table.get(entry, ENTRY.port),
+      seq: table.getU32(entry, ENTRY.iss),
+      ack: 0,
+      flags: SYN,
+      window: table.get(entry, ENTRY.synWindow),
+      ttl: table.get(entry, ENTRY.hopLimit),
+      options: {
+        mss: table.get(entry, ENTRY.advmss),
+        ...(options.sack && { sackPermitted: true }),
+        ...(options.timestamps && { tsval: table.getU32(entry, ENTRY.synTsval), tsecr: 0 }),
+        ...(options.wscale !== undefined && { wscale: options.wscale }),
+      },
+    });
+  }
+
+  /** A bare RST at `seq`, iss+1 for a connection that sent nothing. */
+  reset(entry: number, to: Destination, seq: number): number {
+    const table = this.#table;
+    return this.#send(to, table.source(entry, to.address.length), {
+      sport: table.get(entry, ENTRY.port),
+      seq,
+      ack: 0,
+      flags: RST,
+      window: 0,
+      ttl: table.get(entry, ENTRY.hopLimit),
+      options: {},
+    });
+  }
+
+  /** The ACK of the SYN-ACK. `tsecr` 0 unless the upstream needs its own value back (SYN cookies). */
+  ack(entry: number, to: Destination, tsval: number, tsecr: number): number {
+    const table = this.#table;
+    const stamped = (table.get(entry, ENTRY.options) & OPTION_TIMESTAMPS) !== 0;
+    return this.#send(to, table.source(entry, to.address.length), {
+      sport: table.get(entry, ENTRY.port),
+      seq: (table.getU32(entry, ENTRY.iss) + 1) >>> 0,
+      ack: (table.getU32(entry, ENTRY.irs) + 1) >>> 0,
+      flags: ACK,
+      window: table.get(entry, ENTRY.synWindow) >>> table.get(entry, ENTRY.rcv_wscale),
+      ttl: table.get(entry, ENTRY.hopLimit),
+      options: stamped ? { tsval, tsecr } : {},
+    });
+  }
+
+  /**
+   * A pure ACK as if from the upstream, to our own socket: it sets ts_recent, so that our first segment
+   * echoes the TSval in which a SYN-cookie server keeps wscale and SACK. Changes nothing else.
+   */
+  seed(entry: number, from: Destination, tsval: number): number {
+    const table = this.#table;
+    const local = table.source(entry, from.address.length).slice();
+    const packet = {
+      src: from.address,
+      dst: local,
+      sport: from.port,
+      dport: table.get(entry, ENTRY.port),
+      seq: (table.getU32(entry, ENTRY.irs) + 1) >>> 0,
+      ack: (table.getU32(entry, ENTRY.iss) + 1) >>> 0,
+      flags: ACK,
+      window: table.get(entry, ENTRY.snd_wnd) >>> table.get(entry, ENTRY.snd_wscale),
+      ttl: 64,
+      options: { tsval: table.getU32(entry, ENTRY.synackTsval), tsecr: tsval },
+    };
+    return this.#sender(local).send(packet);
+  }
+
+  close(): void {
+    for (const sender of this.#senders.values()) sender.close();
+    this.#senders.clear();
+  }
+
+  #send(
+    to: Destination,
+    src: Uint8Array,
+    segment: Omit<Parameters<RawSender["send"]>[0], "src" | "dst" | "dport" | "id">,
+  ): number {
+    // Any value will do, as long as it does not tell ours from the kernel's, which are random per socket.
+    const id = (segment.sport * 40503) & 0xffff;
+    const flowLabel = (segment.sport * 2654435761) & 0xfffff;
+    return this.#sender(to.address).send({ ...segment, src, dst: to.address, dport: to.port, id, flowLabel });
+  }
+
+  #sender(address: Uint8Array): RawSender {
+    const family = address.length === 4 ? 4 : 6;
+    let sender = this.#senders.get(family);
+    if (sender === undefined) {
+      sender = new RawSender(family);
+      this.#senders.set(family, sender);
+    }
+    return sender;
+  }
+}

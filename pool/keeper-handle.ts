@@ -1,0 +1,108 @@
+/** The keeper's thread as its owner sees it: add and remove pools, stop. */
+import { extname } from "node:path";
+import { Worker } from "node:worker_threads";
+import { wakeEventFd } from "../native/eventfd.ts";
+import type { PoolSpec } from "./destination.ts";
+import { EntryTable } from "./entry-table.ts";
+import type { FromKeeper, KeeperThreadData, ToKeeper } from "./keeper-thread.ts";
+import type { PoolShare } from "./pool-block.ts";
+import { KeeperSignal } from "./signal.ts";
+
+/** What a thread needs besides a pool's share to take from it; structured-cloneable. */
+export interface KeeperShare {
+  readonly table: SharedArrayBuffer;
+  readonly signal: SharedArrayBuffer;
+  readonly wakeFd: number;
+}
+
+/** A pool that could not be started. `code` is ACCEL_ and the failed system call's symbol, e.g. ACCEL_EPERM. */
+export class PoolError extends Error {
+  override readonly name = "PoolError";
+  readonly code: string;
+
+  constructor(symbol: string, message: string) {
+    super(message);
+    this.code = `ACCEL_${symbol}`;
+  }
+}
+
+interface Waiter {
+  readonly resolve: (share: PoolShare) => void;
+  readonly reject: (error: Error) => void;
+}
+
+export class KeeperHandle {
+  readonly share: KeeperShare;
+  readonly #worker: Worker;
+  readonly #waiting = new Map<number, Waiter>();
+  #onStopped: (() => void) | undefined;
+  #nextId = 1;
+
+  private constructor(worker: Worker, share: KeeperShare) {
+    this.#worker = worker;
+    this.share = share;
+    worker.on("message", (message: FromKeeper) => this.#onMessage(message));
+  }
+
+  /** Starts the thread. `onCrash` is told when it ends without having been stopped: our bug. */
+  static async start(logLevel: string, onCrash: (error: Error) => void): Promise<KeeperHandle> {
+    const data: KeeperThreadData = {
+      table: new EntryTable().buffer,
+      signal: KeeperSignal.newBuffer(),
+      logLevel,
+    };
+    const script = new URL(`./keeper-thread${extname(import.meta.url)}`, import.meta.url);
+    const worker = new Worker(script, { workerData: data });
+    worker.on("error", onCrash);
+    const wakeFd = await new Promise<number>((resolve, reject) => {
+      worker.once("message", (message: FromKeeper) => {
+        if (message.kind === "started") resolve(message.wakeFd);
+      });
+      worker.once("error", reject);
+    });
+    return new KeeperHandle(worker, { table: data.table, signal: data.signal, wakeFd });
+  }
+
+  /** Starts a pool. Rejects with PoolError ACCEL_EPERM without CAP_NET_RAW or CAP_NET_ADMIN. */
+  addPool(spec: Omit<PoolSpec, "id">): Promise<PoolShare> {
+    const id = this.#nextId++;
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject });
+      this.#send({ kind: "add", spec: { ...spec, id } });
+    });
+  }
+
+  /** Gives up a pool's half-opens; what is leased goes on. */
+  removePool(id: number): void {
+    this.#send({ kind: "remove", id });
+  }
+
+  /** Gives up every half-open and ends the thread. */
+  async stop(): Promise<void> {
+    const exited = new Promise<void>((resolve) => {
+      this.#onStopped = resolve;
+      this.#worker.once("exit", () => resolve());
+    });
+    this.#send({ kind: "stop" });
+    await exited;
+    await this.#worker.terminate();
+  }
+
+  #send(message: ToKeeper): void {
+    this.#worker.postMessage(message);
+    wakeEventFd(this.share.wakeFd);
+  }
+
+  #onMessage(message: FromKeeper): void {
+    if (message.kind === "stopped") {
+      this.#onStopped?.();
+      return;
+    }
+    if (message.kind === "started") return;
+    const id = message.kind === "added" ? message.share.id : message.id;
+    const waiter = this.#waiting.get(id);
+    this.#waiting.delete(id);
+    if (message.kind === "added") waiter?.resolve(message.share);
+    else waiter?.reject(new PoolError(message.code, message.message));
+  }
+}

@@ -1,0 +1,64 @@
+/**
+ * The keeper's own thread. It sleeps in ppoll(2), where no JavaScript message reaches it: whoever sends one
+ * wakes its eventfd as well.
+ */
+import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { pino } from "pino";
+import { SyscallError } from "../native/errno.ts";
+import type { PoolSpec } from "./destination.ts";
+import { EntryTable } from "./entry-table.ts";
+import { Keeper } from "./keeper.ts";
+import type { PoolShare } from "./pool-block.ts";
+
+export interface KeeperThreadData {
+  readonly table: SharedArrayBuffer;
+  readonly signal: SharedArrayBuffer;
+  readonly logLevel: string;
+}
+
+export type ToKeeper =
+  | { readonly kind: "add"; readonly spec: PoolSpec }
+  | { readonly kind: "remove"; readonly id: number }
+  | { readonly kind: "stop" };
+
+export type FromKeeper =
+  | { readonly kind: "started"; readonly wakeFd: number }
+  | { readonly kind: "added"; readonly share: PoolShare }
+  | { readonly kind: "failed"; readonly id: number; readonly code: string; readonly message: string }
+  | { readonly kind: "stopped" };
+
+function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void {
+  // Synchronous: a thread that sleeps in a system call never gets to flush a stream.
+  const log = pino({ level: data.logLevel }, pino.destination({ dest: 1, sync: true }));
+  const keeper = new Keeper(new EntryTable(data.table), data.signal, log.child({ component: "pool" }));
+  const tell = (message: FromKeeper) => port.postMessage(message);
+  tell({ kind: "started", wakeFd: keeper.wakeFd });
+  for (;;) {
+    keeper.step();
+    for (;;) {
+      const received = receiveMessageOnPort(port) as { message: ToKeeper } | undefined;
+      if (!received) break;
+      const { message } = received;
+      if (message.kind === "stop") {
+        keeper.close();
+        tell({ kind: "stopped" });
+        port.close();
+        return;
+      }
+      if (message.kind === "remove") keeper.removePool(message.id);
+      else addPool(keeper, message.spec, tell);
+    }
+    keeper.wait();
+  }
+}
+
+function addPool(keeper: Keeper, spec: PoolSpec, tell: (message: FromKeeper) => void): void {
+  try {
+    tell({ kind: "added", share: keeper.addPool(spec) });
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    tell({ kind: "failed", id: spec.id, code: error.code, message: error.message });
+  }
+}
+
+if (parentPort) run(parentPort, workerData as KeeperThreadData);

@@ -1,0 +1,234 @@
+/**
+ * Keeps the half-opens of every pool: hears SYN-ACKs and RSTs, sends SYNs, fires timers, lets each
+ * destination tend to its size. One keeper a process; whoever owns its thread calls wait() and step().
+ */
+import { existsSync } from "node:fs";
+import { formatAddress, formatEndpoint } from "../native/address.ts";
+import { nowMs } from "../native/clock.ts";
+import type { SyscallError } from "../native/errno.ts";
+import { EventFd } from "../native/eventfd.ts";
+import { HandshakeReceiver } from "../native/net/handshake-receiver.ts";
+import { PollSet } from "../native/net/poll-set.ts";
+import { RST, type TcpSegment } from "../native/wire/tcp.ts";
+import { Destination, type LiveEntry, type PoolSpec } from "./destination.ts";
+import type { EntryTable } from "./entry-table.ts";
+import { HandshakeWire, type SynOptions } from "./handshake-wire.ts";
+import { KEEPER_SLEEP_MAX } from "./limits.ts";
+import type { Logger } from "./logger.ts";
+import type { PoolShare } from "./pool-block.ts";
+import { DestinationPorts, type Port, Reservations } from "./reservations.ts";
+import { bootSecret } from "./sequence.ts";
+import { KeeperSignal } from "./signal.ts";
+import { readSynOptions } from "./syn-options.ts";
+import { TimerHeap } from "./timer-heap.ts";
+
+/** What a destination asks of its keeper. */
+export interface KeeperServices {
+  readonly table: EntryTable;
+  readonly wire: HandshakeWire;
+  readonly reservations: Reservations;
+  readonly synOptions: SynOptions;
+  readonly log: Logger;
+  nowMs(): number;
+  /** A free entry for a tuple, or undefined when the table is full. */
+  newEntry(destination: Destination, port: Port, nowMs: number): LiveEntry | undefined;
+  freeEntry(entry: LiveEntry): void;
+  /** Has destination.onTimer(entry) called at `deadlineMs`, unless scheduled again before or freed. */
+  schedule(deadlineMs: number, entry: LiveEntry): void;
+  warnNoPort(error: SyscallError): void;
+}
+
+const NO_PORT_WARNING_INTERVAL = 60_000;
+
+export class Keeper implements KeeperServices {
+  readonly table: EntryTable;
+  readonly wire: HandshakeWire;
+  readonly reservations: Reservations;
+  readonly synOptions = readSynOptions();
+  readonly log: Logger;
+  readonly #wakeUp = new EventFd();
+  readonly #signal: KeeperSignal;
+  readonly #secret = bootSecret();
+  readonly #timers = new TimerHeap();
+  readonly #receivers = new Map<4 | 6, HandshakeReceiver>();
+  readonly #destinations = new Map<number, Destination>();
+  /** By upstream endpoint, which several pools may share: their tuples must differ. */
+  readonly #byEndpoint = new Map<string | number, { ports: DestinationPorts; users: Destination[] }>();
+  readonly #entries: (LiveEntry | undefined)[] = [];
+  /** Deadline of each entry's valid timer; others in the heap are stale. */
+  readonly #deadlines: number[] = [];
+  readonly #freeEntries: number[] = [];
+  #pollSet: PollSet | undefined;
+  #nextTendMs = 0;
+  #noPortWarnedMs = Number.NEGATIVE_INFINITY;
+
+  constructor(table: EntryTable, signalBuffer: SharedArrayBuffer, log: Logger) {
+    this.table = table;
+    this.wire = new HandshakeWire(table);
+    this.log = log;
+    this.reservations = new Reservations(ipv6Exists());
+    this.#signal = new KeeperSignal(signalBuffer, this.#wakeUp.fd.number);
+  }
+
+  /** The eventfd that wakes wait(); valid until close(). */
+  get wakeFd(): number {
+    return this.#wakeUp.fd.number;
+  }
+
+  nowMs(): number {
+    return nowMs();
+  }
+
+  /**
+   * Starts keeping half-opens for a destination. Throws SyscallError EPERM without CAP_NET_RAW or
+   * CAP_NET_ADMIN.
+   */
+  addPool(spec: PoolSpec): PoolShare {
+    const family = spec.server.address.includes(":") ? 6 : 4;
+    this.#listen(family);
+    const key = formatEndpoint(spec.server);
+    let endpoint = this.#byEndpoint.get(key);
+    if (endpoint === undefined) {
+      endpoint = { ports: new DestinationPorts(this.reservations), users: [] };
+      this.#byEndpoint.set(key, endpoint);
+    }
+    const destination = new Destination(spec, this, endpoint.ports, this.#secret);
+    endpoint.users.push(destination);
+    this.#byEndpoint.set(demuxKey(destination.address, destination.port), endpoint);
+    this.#destinations.set(spec.id, destination);
+    this.#nextTendMs = 0;
+    return destination.share;
+  }
+
+  /** Gives up the pool's half-opens; leased connections go on and are forgotten when they end. */
+  removePool(id: number): void {
+    const destination = this.#destinations.get(id);
+    if (!destination) return;
+    destination.retire(nowMs());
+    this.#nextTendMs = 0;
+  }
+
+  /** Sleeps until there is something to do. Returns at once when something was signalled meanwhile. */
+  wait(): void {
+    const deadline = Math.min(this.#timers.next, this.#nextTendMs, nowMs() + KEEPER_SLEEP_MAX);
+    const timeoutMs = Math.max(0, deadline - nowMs());
+    this.#pollSet ??= new PollSet([this.#wakeUp.fd, ...[...this.#receivers.values()].map(({ fd }) => fd)]);
+    if (timeoutMs > 0 && this.#signal.sleep()) {
+      this.#pollSet.wait(timeoutMs);
+      this.#signal.wakeUp();
+    }
+    this.#wakeUp.drain();
+  }
+
+  /** Does everything that is due. */
+  step(): void {
+    for (const receiver of this.#receivers.values()) receiver.drain(this.#onSegment);
+    this.#timers.popDue(nowMs(), this.#onTimer);
+    if (!this.#signal.takeTouched() && nowMs() < this.#nextTendMs) return;
+    let wait = KEEPER_SLEEP_MAX;
+    for (const destination of this.#destinations.values()) {
+      wait = Math.min(wait, destination.tend(nowMs()));
+      if (destination.retired && !destination.busy) this.#forget(destination);
+    }
+    this.#nextTendMs = nowMs() + wait;
+  }
+
+  /** Gives up every half-open (a RST each) and closes all sockets. */
+  close(): void {
+    for (const destination of this.#destinations.values()) destination.release(nowMs());
+    for (const receiver of this.#receivers.values()) receiver.close();
+    this.#pollSet?.close();
+    this.reservations.close();
+    this.wire.close();
+    this.#wakeUp.close();
+  }
+
+  newEntry(destination: Destination, port: Port, openedAtMs: number): LiveEntry | undefined {
+    const index = this.#freeEntries.pop() ?? this.#entries.length;
+    if (index >= this.table.capacity) return undefined;
+    const entry: LiveEntry = {
+      index,
+      destination,
+      port,
+      openedAtMs,
+      slot: -1,
+      sentAtMs: openedAtMs,
+      attempts: 0,
+      resetsSent: 0,
+    };
+    this.#entries[index] = entry;
+    return entry;
+  }
+
+  freeEntry(entry: LiveEntry): void {
+    this.#entries[entry.index] = undefined;
+    this.#deadlines[entry.index] = 0;
+    this.#freeEntries.push(entry.index);
+  }
+
+  schedule(deadlineMs: number, entry: LiveEntry): void {
+    this.#deadlines[entry.index] = deadlineMs;
+    this.#timers.push(deadlineMs, entry.index);
+  }
+
+  warnNoPort(error: SyscallError): void {
+    if (nowMs() - this.#noPortWarnedMs < NO_PORT_WARNING_INTERVAL) return;
+    this.#noPortWarnedMs = nowMs();
+    this.log.warn(
+      { code: error.code, reservations: this.reservations.open },
+      "no port for a half-open: widen net.ipv4.ip_local_port_range or raise the descriptor limit",
+    );
+  }
+
+  readonly #onTimer = (index: number, deadlineMs: number): void => {
+    const entry = this.#entries[index];
+    if (entry && this.#deadlines[index] === deadlineMs) entry.destination.onTimer(entry, nowMs());
+  };
+
+  readonly #onSegment = (
+    source: Uint8Array,
+    _to: Uint8Array | undefined,
+    segment: TcpSegment,
+    arrivedMs: number,
+  ): void => {
+    const endpoint = this.#byEndpoint.get(demuxKey(source, segment.sport));
+    if (!endpoint) return;
+    for (const destination of endpoint.users) {
+      const entry = destination.entryAt(segment.dport);
+      if (!entry) continue;
+      if ((segment.flags & RST) !== 0) destination.onReset(entry, segment, arrivedMs);
+      else destination.onSynAck(entry, segment, arrivedMs);
+      this.#nextTendMs = 0;
+      return;
+    }
+  };
+
+  #listen(family: 4 | 6): void {
+    if (this.#receivers.has(family)) return;
+    this.#receivers.set(family, new HandshakeReceiver(family));
+    this.#pollSet?.close();
+    this.#pollSet = undefined;
+  }
+
+  #forget(destination: Destination): void {
+    this.#destinations.delete(destination.spec.id);
+    const key = formatEndpoint(destination.spec.server);
+    const endpoint = this.#byEndpoint.get(key);
+    if (!endpoint) return;
+    endpoint.users.splice(endpoint.users.indexOf(destination), 1);
+    if (endpoint.users.length > 0) return;
+    this.#byEndpoint.delete(key);
+    this.#byEndpoint.delete(demuxKey(destination.address, destination.port));
+  }
+}
+
+function ipv6Exists(): boolean {
+  return existsSync("/proc/sys/net/ipv6");
+}
+
+/** A map key for a source address and port: a number for IPv4, text for IPv6. */
+function demuxKey(address: Uint8Array, port: number): string | number {
+  if (address.length !== 4) return `[${formatAddress(address)}]#${port}`;
+  const [a = 0, b = 0, c = 0, d = 0] = address;
+  return (((a << 24) | (b << 16) | (c << 8) | d) >>> 0) * 0x10000 + port;
+}

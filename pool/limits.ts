@@ -1,0 +1,58 @@
+/** Every bound of the pool, in one place. Times are ms. docs/internals/pool.md tells where each comes from. */
+
+/** Half-opens, leased entries and resting ports of the whole process; 128 bytes each, touched when used. */
+export const ENTRIES_MAX = 65_536;
+/** Pools at a time, and how long one may stay unused once no configuration names it. */
+export const POOLS_MAX = 4_096;
+/** Reservations kept open while idle. */
+export const RESERVATIONS_IDLE_MAX = 512;
+/** Above this many reservations, one whose entries are all leased is closed: its socket holds the port. */
+export const RESERVATIONS_OPEN_MAX = 4_096;
+
+/** Linux re-sends a SYN-ACK 1 s after the last (TCP_TIMEOUT_INIT): we are always earlier. */
+export const SYNACK_TIMEOUT = 1_000;
+export const REFRESH_INTERVAL = 800;
+/** Kept free between a lease's first segment and the upstream's timer. */
+export const LEASE_MARGIN = 20;
+/** Shortest refresh, and the RTT above which no refresh can keep an entry. */
+export const REFRESH_INTERVAL_MIN = 150;
+export const RTT_MAX = 800;
+/** A listener does not answer a repeated SYN within 500 ms of the last answer (tcp_invalid_ratelimit). */
+export const SYN_ANSWER_INTERVAL = 520;
+/** Unanswered repetitions before an entry is given up. */
+export const REFRESH_ATTEMPTS = 3;
+/** A new SYN is repeated once after this, then given up after as much again. */
+export const OPEN_TIMEOUT_MIN = 250;
+/** Before the first RTT sample. */
+export const OPEN_TIMEOUT_INITIAL = 1_000;
+
+/** How long a port rests for one destination. TIME_WAIT: ours, after we closed first (TCP_TIMEWAIT_LEN). */
+export const REST_RELEASED = 2_000;
+export const REST_TIME_WAIT = 61_000;
+
+/** Waits before a destination that refused or did not answer is tried again. */
+export const BACKOFF_MIN = 1_000;
+export const BACKOFF_MAX = 30_000;
+/** Pause after first flights vanished into silence; doubles each time. */
+export const BLACKHOLE_PAUSE_MIN = 15_000;
+export const BLACKHOLE_PAUSE_MAX = 300_000;
+export const BLACKHOLED_FLIGHTS = 2;
+/** How long a ceiling learnt from dropped SYNs stays before it may grow by a quarter. */
+export const CEILING_HOLD = 300_000;
+
+export const CANARY_INTERVAL = 10_000;
+/** Burst memory: an idle pool's target halves this often. */
+export const DEMAND_HALF_LIFE = 30_000;
+export const ROUTE_MAX_AGE = 5_000;
+/** Longest sleep of the keeper. */
+export const KEEPER_SLEEP_MAX = 1_000;
+/** A RST is sent again after these, since nobody acknowledges one. */
+export const RESET_REPEATS = [250, 1_000] as const;
+
+for (const [holds, what] of [
+  [REFRESH_INTERVAL + LEASE_MARGIN < SYNACK_TIMEOUT, "a refresh comes before the upstream's timer"],
+  [RTT_MAX + LEASE_MARGIN + REFRESH_INTERVAL_MIN < SYNACK_TIMEOUT, "the farthest pool can be refreshed"],
+  [RESERVATIONS_IDLE_MAX <= RESERVATIONS_OPEN_MAX, "idle reservations are open ones"],
+] as const) {
+  if (!holds) throw new Error(`limits: ${what}`);
+}

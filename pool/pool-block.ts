@@ -1,0 +1,88 @@
+/**
+ * One pool's share of memory: what takers need to know, what everybody counts, and the offers.
+ *
+ * An offer slot holds entry + 1, or 0. The keeper stores an entry it offers; whoever swaps the slot back to
+ * 0 owns the entry: a taker to use it, the keeper to withdraw it.
+ */
+import type { Endpoint } from "../native/address.ts";
+
+/** Words of the header. Counters wrap at 2^32; readers take differences. */
+export const BLOCK = {
+  paused: 0, // 1: take nothing, connect in the ordinary way
+  leaseWindowMs: 1, // an entry may be leased this long after its last SYN-ACK
+  cookies: 2, // 1: the upstream answers with SYN cookies, seed ts_recent
+  halfOpen: 3, // entries opening or ready
+  ready: 4,
+  target: 5,
+  rttUs: 6,
+  settled: 7, // 1: was filled once, or found unreachable
+  touched: 8, // 1: takers changed something since the keeper looked
+  silentFlights: 9, // first flights in a row that nobody acknowledged
+  hits: 16,
+  misses: 17,
+  replays: 18,
+  opened: 19,
+  refreshed: 20,
+  tainted: 21,
+  vanished: 22,
+  refused: 23,
+  released: 24,
+  cookieSightings: 25,
+  blackholes: 26,
+} as const;
+export type BlockField = keyof typeof BLOCK;
+const HEADER_WORDS = 32;
+
+/** What another thread needs to use a pool; structured-cloneable. */
+export interface PoolShare {
+  readonly id: number;
+  readonly upstream: string;
+  readonly server: Endpoint;
+  readonly max: number;
+  /** Added to the clock for our TSvals to this destination, ms modulo 2^32. */
+  readonly tsOffset: number;
+  readonly buffer: SharedArrayBuffer;
+}
+
+export class PoolBlock {
+  readonly buffer: SharedArrayBuffer;
+  readonly offers: number;
+  readonly #words: Int32Array;
+
+  constructor(max: number, buffer = new SharedArrayBuffer((HEADER_WORDS + max) * 4)) {
+    this.buffer = buffer;
+    this.#words = new Int32Array(buffer);
+    this.offers = max;
+  }
+
+  get(field: BlockField): number {
+    return Atomics.load(this.#words, BLOCK[field]) >>> 0;
+  }
+
+  set(field: BlockField, value: number): void {
+    Atomics.store(this.#words, BLOCK[field], value);
+  }
+
+  add(field: BlockField, amount = 1): number {
+    return Atomics.add(this.#words, BLOCK[field], amount) + amount;
+  }
+
+  /** Stores and returns what was there. */
+  exchange(field: BlockField, value: number): number {
+    return Atomics.exchange(this.#words, BLOCK[field], value);
+  }
+
+  /** The entry in a slot, or -1. */
+  offered(slot: number): number {
+    return Atomics.load(this.#words, HEADER_WORDS + slot) - 1;
+  }
+
+  offer(slot: number, entry: number): void {
+    Atomics.store(this.#words, HEADER_WORDS + slot, entry + 1);
+  }
+
+  /** True when this call took `entry` out of `slot`: the caller owns it now. */
+  claim(slot: number, entry: number): boolean {
+    return Atomics.compareExchange(this.#words, HEADER_WORDS + slot, entry + 1, 0) === entry + 1;
+  }
+}

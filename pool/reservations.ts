@@ -1,0 +1,154 @@
+/**
+ * Ports. A reservation is a listening socket that answers nothing (native/net/tcp-socket.ts); several
+ * destinations use the same one at a time, each tuple at most once. Taking a port for a destination gives
+ * one it has not used, or that rested longest.
+ *
+ * Reservations no tuple uses are kept as a stock; beyond RESERVATIONS_OPEN_MAX one is closed as soon as all
+ * its tuples are leased, since an established socket holds its port itself.
+ */
+import { type Reservation, reservePort } from "../native/net/tcp-socket.ts";
+import { RESERVATIONS_IDLE_MAX, RESERVATIONS_OPEN_MAX } from "./limits.ts";
+
+/** A reservation and how many tuples use it. */
+export interface Port {
+  readonly reservation: Reservation;
+  readonly number: number;
+  /** Tuples opening, ready or resting: they need the listener's silence. */
+  guarded: number;
+  /** Tuples whose established socket holds the port. */
+  leased: number;
+}
+
+export class Reservations {
+  readonly #dualStack: boolean;
+  readonly #ports = new Set<Port>();
+  #idle = 0;
+  #made = 0;
+
+  constructor(dualStack: boolean) {
+    this.#dualStack = dualStack;
+  }
+
+  get open(): number {
+    return this.#ports.size;
+  }
+
+  /** How many were ever made: when it has not grown, a look for new ones finds none. */
+  get made(): number {
+    return this.#made;
+  }
+
+  /** Every open reservation, oldest first. */
+  get ports(): Iterable<Port> {
+    return this.#ports;
+  }
+
+  /** Makes a new reservation. Throws SyscallError EADDRINUSE (no port left) or EMFILE. */
+  reserve(): Port {
+    const reservation = reservePort(this.#dualStack);
+    const port: Port = { reservation, number: reservation.port, guarded: 0, leased: 0 };
+    this.#ports.add(port);
+    this.#idle += 1;
+    this.#made += 1;
+    return port;
+  }
+
+  /** A tuple starts to use the port. */
+  guard(port: Port): void {
+    if (port.guarded + port.leased === 0) this.#idle -= 1;
+    port.guarded += 1;
+  }
+
+  /** The tuple was leased: its socket holds the port too. */
+  lease(port: Port): void {
+    port.guarded -= 1;
+    port.leased += 1;
+    if (port.guarded === 0 && this.#ports.size > RESERVATIONS_OPEN_MAX) this.#close(port);
+  }
+
+  /** The leased tuple's socket is gone; its port rests. False: the reservation was closed meanwhile. */
+  rest(port: Port): boolean {
+    port.leased -= 1;
+    port.guarded += 1;
+    return port.reservation.fd.isOpen;
+  }
+
+  /** The tuple is done with the port. False: it is closed now, or was. */
+  unguard(port: Port): boolean {
+    port.guarded -= 1;
+    if (!port.reservation.fd.isOpen) return false;
+    if (port.guarded + port.leased > 0) return true;
+    if (this.#idle >= RESERVATIONS_IDLE_MAX) {
+      this.#close(port);
+      return false;
+    }
+    this.#idle += 1;
+    return true;
+  }
+
+  close(): void {
+    for (const port of this.#ports) port.reservation.fd.close();
+    this.#ports.clear();
+  }
+
+  #close(port: Port): void {
+    port.reservation.fd.close();
+    this.#ports.delete(port);
+  }
+}
+
+/** The ports of one destination: which it may use now. */
+export class DestinationPorts {
+  readonly #reservations: Reservations;
+  readonly #used = new Set<Port>();
+  readonly #rested: Port[] = [];
+  #iterator: Iterator<Port> | undefined;
+  #madeWhenExhausted = 0;
+
+  constructor(reservations: Reservations) {
+    this.#reservations = reservations;
+  }
+
+  /** A port no tuple of this destination uses. Throws as Reservations.reserve(). */
+  take(): Port {
+    const port = this.#restedPort() ?? this.#sharedPort() ?? this.#ownPort();
+    this.#used.add(port);
+    this.#reservations.guard(port);
+    return port;
+  }
+
+  /** The tuple on this port has rested (or was never used): it may be taken again. */
+  giveBack(port: Port): void {
+    if (this.#reservations.unguard(port)) this.#rested.push(port);
+    else this.#used.delete(port);
+  }
+
+  #restedPort(): Port | undefined {
+    for (;;) {
+      const port = this.#rested.shift();
+      if (port === undefined || port.reservation.fd.isOpen) return port;
+      this.#used.delete(port);
+    }
+  }
+
+  #ownPort(): Port {
+    const port = this.#reservations.reserve();
+    if (this.#iterator === undefined) this.#madeWhenExhausted = this.#reservations.made;
+    return port;
+  }
+
+  /** One that another destination reserved. */
+  #sharedPort(): Port | undefined {
+    if (this.#iterator === undefined && this.#madeWhenExhausted === this.#reservations.made) return undefined;
+    this.#iterator ??= this.#reservations.ports[Symbol.iterator]();
+    for (;;) {
+      const next = this.#iterator.next();
+      if (next.done) {
+        this.#iterator = undefined;
+        this.#madeWhenExhausted = this.#reservations.made;
+        return undefined;
+      }
+      if (!this.#used.has(next.value)) return next.value;
+    }
+  }
+}

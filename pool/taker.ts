@@ -1,0 +1,171 @@
+/**
+ * Takes half-opens, on any thread: a compare-and-swap on an offer, then the restore plan right there.
+ * One Taker per thread and pool.
+ */
+
+import { parseAddress } from "../native/address.ts";
+import { nowMs, nowMs32 } from "../native/clock.ts";
+import { SyscallError } from "../native/errno.ts";
+import { fromHandshake, type IntOption } from "../native/repair/image.ts";
+import { restorePlan } from "../native/repair/plan.ts";
+import { restoreBySyscalls } from "../native/repair/restore.ts";
+import {
+  ENDINGS,
+  ENTRY,
+  type Ending,
+  type EntryTable,
+  OPTION_SACK,
+  OPTION_TIMESTAMPS,
+  OPTION_WSCALE,
+  type Verdict,
+} from "./entry-table.ts";
+import type { Destination, HandshakeWire } from "./handshake-wire.ts";
+import { PoolBlock, type PoolShare } from "./pool-block.ts";
+import { tsvalAt } from "./sequence.ts";
+import type { KeeperSignal } from "./signal.ts";
+
+/** An established socket made of a half-open. The descriptor is the caller's; the entry ends by finish(). */
+export interface Lease {
+  readonly fd: number;
+  readonly entry: number;
+}
+
+export class Taker {
+  readonly share: PoolShare;
+  readonly block: PoolBlock;
+  readonly #table: EntryTable;
+  readonly #wire: HandshakeWire;
+  readonly #signal: KeeperSignal;
+  readonly #options: readonly IntOption[];
+  readonly #socketFlags: number;
+  readonly #destination: Destination;
+
+  /** Sockets are made with `socketFlags` (SOCK_NONBLOCK or 0) and have `options` set. */
+  constructor(
+    share: PoolShare,
+    shared: { readonly table: EntryTable; readonly wire: HandshakeWire; readonly signal: KeeperSignal },
+    options: readonly IntOption[],
+    socketFlags: number,
+  ) {
+    const address = parseAddress(share.server.address);
+    if (!address) throw new Error(`not an address: ${share.server.address}`);
+    this.share = share;
+    this.block = new PoolBlock(share.max, share.buffer);
+    this.#table = shared.table;
+    this.#wire = shared.wire;
+    this.#signal = shared.signal;
+    this.#options = options;
+    this.#socketFlags = socketFlags;
+    this.#destination = { address, port: share.server.port };
+  }
+
+  /**
+   * An established socket to the pool's server, or undefined when none is ready: connect in the ordinary
+   * way then. Counts a hit or a miss and wakes the keeper. Sends nothing (to cookie servers, one packet to
+   * ourselves). Never throws: what goes wrong with one entry makes it a miss.
+   */
+  take(): Lease | undefined {
+    const lease = this.block.get("paused") === 1 ? undefined : this.#takeReady();
+    this.block.add(lease ? "hits" : "misses");
+    this.#touch();
+    return lease;
+  }
+
+  /**
+   * Completes the handshake without data, so that a server which speaks first is heard. After this the
+   * first flight must never be replayed.
+   */
+  sendAck({ entry }: Lease): void {
+    const cookies = this.block.get("cookies") === 1;
+    const tsecr = cookies ? this.#table.getU32(entry, ENTRY.synackTsval) : 0;
+    this.#wire.ack(entry, this.#destination, this.#tsval(entry), tsecr);
+  }
+
+  /** What RSTs the upstream sent for this connection prove. The keeper may learn of them a moment later. */
+  verdict({ entry }: Lease): Verdict {
+    return this.#table.verdict(entry);
+  }
+
+  /**
+   * The socket is closed and the entry no longer ours. `bytesSent` since the handshake gives a repeated RST
+   * its sequence number when the ending is "reset".
+   */
+  finish({ entry }: Lease, ending: Ending, bytesSent = 0): void {
+    this.#table.set(entry, ENTRY.ending, ENDINGS.indexOf(ending));
+    this.#table.set(entry, ENTRY.endSeq, this.#table.get(entry, ENTRY.iss) + 1 + bytesSent);
+    this.#table.move(entry, "leased", "finished");
+  }
+
+  /** A first flight stayed unacknowledged for 3 s, or was acknowledged after all. */
+  reportFlight(acknowledged: boolean): void {
+    if (!acknowledged) this.block.add("silentFlights");
+    else if (this.block.get("silentFlights") > 0 && this.block.get("paused") === 0) {
+      this.block.set("silentFlights", 0);
+    }
+    if (!acknowledged) this.#touch();
+  }
+
+  reportReplay(): void {
+    this.block.add("replays");
+  }
+
+  #takeReady(): Lease | undefined {
+    const windowMs = this.block.get("leaseWindowMs");
+    for (let slot = this.block.offers - 1; slot >= 0; slot--) {
+      const entry = this.block.offered(slot);
+      if (entry < 0) continue;
+      const ageMs = (nowMs32() - this.#table.get(entry, ENTRY.synackAt)) | 0;
+      if (ageMs > windowMs || !this.block.claim(slot, entry)) continue;
+      this.#table.move(entry, "ready", "leased");
+      try {
+        return { fd: this.#materialize(entry), entry };
+      } catch (error) {
+        if (!(error instanceof SyscallError)) throw error;
+        this.finish({ fd: -1, entry }, "unused");
+      }
+    }
+    return undefined;
+  }
+
+  #materialize(entry: number): number {
+    const table = this.#table;
+    const agreed = table.get(entry, ENTRY.options);
+    const stamped = (agreed & OPTION_TIMESTAMPS) !== 0;
+    const tsval = this.#tsval(entry);
+    const image = fromHandshake(
+      {
+        local: {
+          address: table.source(entry, this.#destination.address.length),
+          port: table.get(entry, ENTRY.port),
+        },
+        remote: this.#destination,
+        iss: table.getU32(entry, ENTRY.iss),
+        irs: table.getU32(entry, ENTRY.irs),
+        advmss: table.get(entry, ENTRY.advmss),
+        synWindow: table.get(entry, ENTRY.synWindow),
+        mss: table.get(entry, ENTRY.mss),
+        snd_wnd: table.get(entry, ENTRY.snd_wnd),
+        snd_wscale: (agreed & OPTION_WSCALE) !== 0 ? table.get(entry, ENTRY.snd_wscale) : undefined,
+        rcv_wscale: table.get(entry, ENTRY.rcv_wscale),
+        sackPermitted: (agreed & OPTION_SACK) !== 0,
+        tsval: stamped ? tsval : undefined,
+      },
+      this.#options,
+    );
+    const fd = restoreBySyscalls(restorePlan(image), this.#socketFlags);
+    if (stamped && this.block.get("cookies") === 1) this.#wire.seed(entry, this.#destination, tsval);
+    return fd;
+  }
+
+  /** Our clock now, never before the SYN's TSval. */
+  #tsval(entry: number): number {
+    const now = tsvalAt(nowMs(), this.share.tsOffset);
+    const syn = this.#table.getU32(entry, ENTRY.synTsval);
+    return ((now - syn) | 0) > 0 ? now : syn;
+  }
+
+  #touch(): void {
+    this.block.set("touched", 1);
+    this.#signal.touch();
+  }
+}

@@ -1,0 +1,39 @@
+/** A rate limit: `perSecond` tokens a second, saved up to a tenth of a second's worth (at least one). */
+export class TokenBucket {
+  readonly #perMs: number;
+  readonly #burst: number;
+  #tokens: number;
+  #atMs: number;
+
+  constructor(perSecond: number, nowMs: number) {
+    this.#perMs = perSecond / 1e3;
+    this.#burst = Math.max(1, perSecond / 10);
+    this.#tokens = this.#burst;
+    this.#atMs = nowMs;
+  }
+
+  /** Takes a token if there is one. */
+  tryTake(nowMs: number): boolean {
+    this.#fill(nowMs);
+    if (this.#tokens < 1) return false;
+    this.#tokens -= 1;
+    return true;
+  }
+
+  /** Takes a token in any case; later tryTake() calls wait for the debt. */
+  take(nowMs: number): void {
+    this.#fill(nowMs);
+    this.#tokens = Math.max(this.#tokens - 1, -this.#burst);
+  }
+
+  /** Milliseconds until tryTake() succeeds. */
+  waitMs(nowMs: number): number {
+    this.#fill(nowMs);
+    return this.#tokens >= 1 ? 0 : (1 - this.#tokens) / this.#perMs;
+  }
+
+  #fill(nowMs: number): void {
+    this.#tokens = Math.min(this.#burst, this.#tokens + (nowMs - this.#atMs) * this.#perMs);
+    this.#atMs = nowMs;
+  }
+}
