@@ -1,0 +1,103 @@
+/** What a running proxy says about itself: the shapes behind GET /status, GET /metrics and GET /readyz. */
+
+export const PATHS = ["accelerated", "direct", "replayed", "failed"] as const;
+/** How a session reached its upstream; counted once, when it ends. */
+export type ConnectionPath = (typeof PATHS)[number];
+
+export const POOL_EVENTS = [
+  "opened",
+  "leased",
+  "refreshed",
+  "tainted",
+  "vanished",
+  "released",
+  "refused",
+  "cookie",
+] as const;
+export type PoolEvent = (typeof POOL_EVENTS)[number];
+
+export interface ListenerStatus {
+  readonly name: string;
+  /** "IP:PORT" or "[V6]:PORT" as bound. */
+  readonly address: string;
+  readonly mode: "tcp";
+  /** Sessions now, and since the start. */
+  readonly active: number;
+  readonly total: number;
+}
+
+export interface PoolStatus {
+  readonly upstream: string;
+  readonly server: string;
+  readonly halfOpen: number;
+  readonly target: number;
+  readonly rttMs: number;
+  readonly cookies: boolean;
+  readonly paused: boolean;
+  readonly hits: number;
+  readonly misses: number;
+  readonly replays: number;
+  readonly tainted: number;
+  readonly vanished: number;
+  readonly refused: number;
+}
+
+/** GET /status. */
+export interface Status {
+  readonly version: string;
+  readonly uptimeMs: number;
+  readonly driver: string;
+  readonly workers: number;
+  readonly listeners: readonly ListenerStatus[];
+  readonly pools: readonly PoolStatus[];
+}
+
+/** GET /readyz: ready when there are no reasons against it, each a sentence for people. */
+export interface Readiness {
+  readonly reasons: readonly string[];
+}
+
+/** Observations per bucket (not cumulative); one more count than bounds, the last for what is above. */
+export interface HistogramCounts {
+  readonly boundsSeconds: readonly number[];
+  readonly counts: readonly number[];
+  readonly sumSeconds: number;
+}
+
+/** What GET /metrics is made of; counters since the start, exact sums over workers. */
+export interface MetricsSnapshot {
+  readonly connections: readonly {
+    readonly listener: string;
+    readonly upstream: string;
+    readonly path: ConnectionPath;
+    readonly count: number;
+  }[];
+  readonly listeners: readonly {
+    readonly listener: string;
+    readonly active: number;
+    readonly bytesUpstream: number;
+    readonly bytesDownstream: number;
+  }[];
+  readonly pools: readonly {
+    readonly upstream: string;
+    readonly server: string;
+    readonly halfOpen: number;
+    readonly target: number;
+    readonly events: Readonly<Record<PoolEvent, number>>;
+  }[];
+  readonly materialize: HistogramCounts;
+  readonly firstByte: Readonly<Record<ConnectionPath, HistogramCounts>>;
+}
+
+export type ReloadResult =
+  | { readonly ok: true }
+  | { readonly ok: false; readonly problems: readonly string[] };
+
+/** What the admin interface may ask of the running proxy. */
+export interface ProxyView {
+  status(): Status;
+  readiness(): Readiness;
+  metrics(): MetricsSnapshot;
+  /** Reads the configuration file again; a bad one changes nothing. */
+  reload(): Promise<ReloadResult>;
+}
