@@ -17,8 +17,9 @@ while (running) {
   driver.run(Infinity, {
     complete(slot, tag, result, bufferId) {
       if (slot === WAKE_SLOT) {
-        port.postMessage(result);
+        // Read before answering: the answer is what makes the other thread write "stop".
         if (receiveMessageOnPort(port)?.message === "stop") running = false;
+        port.postMessage(result);
       } else if (slot === 0) {
         connection = result;
         driver.recv(connection, 1, 0);
