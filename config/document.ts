@@ -17,7 +17,7 @@ import { show } from "./problems.ts";
 import { errorOffset, explainSyntax } from "./syntax.ts";
 
 /** A place in the text; both from 1, the column in UTF-16 units. */
-export type Position = { readonly line: number; readonly column: number };
+type Position = { readonly line: number; readonly column: number };
 
 /** Where a value stands: mapping keys and list indices from the root. */
 export type Path = readonly (string | number)[];
@@ -26,7 +26,7 @@ export type Path = readonly (string | number)[];
 export type Part = "key" | "value" | "use";
 
 /** Something wrong with the text itself, before any key is looked at. */
-export type TextProblem = Position & { readonly problem: string; readonly remedy: string };
+type TextProblem = Position & { readonly problem: string; readonly remedy: string };
 
 /** YAML text as plain values that remember where each of them stands. */
 export type ConfigDocument = {

@@ -10,6 +10,7 @@ import type { Path } from "./document.ts";
 import { explainFault, type Finding } from "./explain.ts";
 import { readName } from "./fields.ts";
 import { nearest, show } from "./problems.ts";
+import { poolDefaults } from "./schema.ts";
 
 // Rules between values. They look at the plain value of the file, not at the result of the schema, so that
 // they speak up in the same run as the schema does; a value that the schema refuses is passed over here.
@@ -109,20 +110,17 @@ function nameProblem(name: string): string {
   return `upstreams: ${show(name)} is not a name`;
 }
 
-// Defaults of the schema, for a pool that gives only one of the two.
-const poolDefault = { min: 2, max: 32 };
-
 function checkPool(path: Path, pool: Mapping): Finding[] {
-  const { min = poolDefault.min, max = poolDefault.max } = pool;
+  const { min = poolDefaults.min, max = poolDefaults.max } = pool;
   if (!Number.isInteger(min) || !Number.isInteger(max)) return [];
   if (Number(max) < 1 || Number(min) <= Number(max)) return [];
   if (pool.min === undefined) {
-    const problem = `max: ${String(max)} is less than min, which is ${poolDefault.min} unless given`;
+    const problem = `max: ${String(max)} is less than min, which is ${poolDefaults.min} unless given`;
     return [
       { path: [...path, "max"], part: "value", problem, remedy: `add min: ${String(max)}, or raise max` },
     ];
   }
-  const given = pool.max === undefined ? `${poolDefault.max} unless given` : String(max);
+  const given = pool.max === undefined ? `${poolDefaults.max} unless given` : String(max);
   const problem = `min: ${String(min)} is more than max, which is ${given}`;
   return [{ path: [...path, "min"], part: "value", problem, remedy: "lower min or raise max" }];
 }

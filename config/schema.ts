@@ -52,13 +52,16 @@ const serverShape = {
   maxConnections: pending(0).prefault(0),
 };
 
+/** What a pool holds when the file does not say. */
+export const poolDefaults = { min: 2, max: 32 } as const;
+
 const poolShape = {
-  min: wholeNumber({ min: 0, max: 4096 }).prefault(2),
+  min: wholeNumber({ min: 0, max: 4096 }).prefault(poolDefaults.min),
   max: wholeNumber({
     min: 1,
     max: 4096,
     zeroRemedy: `to hold no half-open connections at all write "acceleration: off"`,
-  }).prefault(32),
+  }).prefault(poolDefaults.max),
   maxSynRate: wholeNumber({ min: 1, max: 100_000 }).prefault(200),
   maxAge: duration({ minMs: 1000, maxMs: 24 * hourMs }).prefault("60s"),
 };
@@ -132,7 +135,7 @@ export const keysByPlace: ReadonlyMap<string, readonly string[]> = new Map(
 );
 
 /** Readonly all the way down. */
-export type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
+type DeepReadonly<T> = T extends object ? { readonly [K in keyof T]: DeepReadonly<T[K]> } : T;
 
 /** An effective configuration: frozen, every default filled in, durations in milliseconds. */
 export type Config = DeepReadonly<z.infer<typeof configSchema>>;

@@ -113,7 +113,7 @@ load("given a config, then all of it is frozen", () => {
 });
 
 load("given tabs in JSON, admin without keys and a host name, then it is read", async () => {
-  const config = await loaded(here("valid/tabs.json"));
+  const config = await loaded(here("valid/json.yaml"));
   assert.equal(config.listeners[0]!.bind, { host: "::", port: 0 });
   assert.equal(config.admin, { bind: { kind: "unix", path: "/run/accelproxy.sock" }, allowRemote: false });
   assert.equal(config.upstreams[0]!.servers[0]!.address, { host: "origin.example", port: 80, kind: "name" });
