@@ -6,13 +6,12 @@ export const SIOCSIFADDR = 0x8916;
 export const SIOCSIFNETMASK = 0x891c;
 export const SIOCSIFMTU = 0x8922;
 export const SIOCGIFINDEX = 0x8933;
-export const SIOCSIFTXQLEN = 0x8943;
 
 // From include/uapi/linux/if.h.
 export const IFF_UP = 0x1;
 export const IFNAMSIZ = 16;
 
-// struct ifreq, 64-bit: ifr_name[16], then a union of 24 bytes: flags short, mtu, ifindex and qlen int, or a
+// struct ifreq, 64-bit: ifr_name[16], then a union of 24 bytes: flags short, mtu and ifindex int, or a
 // struct sockaddr.
 export const IFREQ_SIZE = 40;
 export const IFREQ_UNION = 16;

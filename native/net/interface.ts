@@ -1,5 +1,5 @@
 /**
- * Interface set-up by the classic ioctls, so that no iproute2 is needed. Each function acts in the calling
+ * Interface set-up, so that no iproute2 is needed: by the classic ioctls, which are smaller than rtnetlink. Each function acts in the calling
  * thread's network namespace (see netns.ts). Read net/ipv4/devinet.c:devinet_ioctl() and
  * net/ipv6/addrconf.c:addrconf_add_ifaddr() first.
  */
@@ -21,10 +21,20 @@ import {
   SIOCSIFFLAGS,
   SIOCSIFMTU,
   SIOCSIFNETMASK,
-  SIOCSIFTXQLEN,
 } from "../abi/netdevice.ts";
-import { AF_INET, AF_INET6, SOCK_CLOEXEC, SOCK_DGRAM } from "../abi/socket.ts";
-import { check } from "../errno.ts";
+import {
+  IFINFOMSG_SIZE,
+  IFLA_TXQLEN,
+  NETLINK_ROUTE,
+  NLM_F_ACK,
+  NLM_F_REQUEST,
+  NLMSG_ERROR,
+  NLMSGHDR_SIZE,
+  RTATTR_SIZE,
+  RTM_NEWLINK,
+} from "../abi/rtnetlink.ts";
+import { AF_INET, AF_INET6, AF_NETLINK, SOCK_CLOEXEC, SOCK_DGRAM, SOCK_RAW } from "../abi/socket.ts";
+import { check, SyscallError } from "../errno.ts";
 import { Fd } from "../fd.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
@@ -42,9 +52,21 @@ export function setMtu(name: string, bytes: number): void {
   setNumber(name, SIOCSIFMTU, "SIOCSIFMTU", bytes);
 }
 
-/** Sets how many packets may wait to be sent; on a TUN, to be read. Throws SyscallError ENODEV, ENOMEM, EPERM. */
+/**
+ * Sets how many packets may wait to be sent; on a TUN, to be read. By rtnetlink, because the ioctl for it wants
+ * CAP_NET_ADMIN over the first network namespace. Throws SyscallError ENODEV, ENOMEM, EPERM.
+ */
 export function setTransmitQueue(name: string, packets: number): void {
-  setNumber(name, SIOCSIFTXQLEN, "SIOCSIFTXQLEN", packets);
+  const attribute = NLMSGHDR_SIZE + IFINFOMSG_SIZE;
+  const request = Buffer.alloc(attribute + RTATTR_SIZE + 4);
+  request.writeUInt32LE(request.length, 0);
+  request.writeUInt16LE(RTM_NEWLINK, 4);
+  request.writeUInt16LE(NLM_F_REQUEST | NLM_F_ACK, 6);
+  request.writeInt32LE(interfaceIndex(name), NLMSGHDR_SIZE + 4);
+  request.writeUInt16LE(RTATTR_SIZE + 4, attribute);
+  request.writeUInt16LE(IFLA_TXQLEN, attribute + 2);
+  request.writeUInt32LE(packets, attribute + RTATTR_SIZE);
+  askRtnetlink("RTM_NEWLINK", request);
 }
 
 /**
@@ -127,4 +149,21 @@ function netmask4(prefixLength: number): Uint8Array {
 function control(family: number, command: number, name: string, request: Uint8Array): void {
   using socket = new Fd(check(libc.socket(family, SOCK_DGRAM | SOCK_CLOEXEC, 0), "socket", { family }));
   check(libc.ioctl(socket.number, command, request), `ioctl ${name}`, {});
+}
+
+/** Sends one request and waits for its acknowledgement, which is there when sendto(2) returns. */
+function askRtnetlink(name: string, request: Uint8Array): void {
+  using socket = new Fd(
+    check(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "socket", {
+      family: "AF_NETLINK",
+    }),
+  );
+  check(libc.sendto(socket.number, request, request.length, 0, null, 0), "sendto", { request: name });
+  const reply = Buffer.alloc(4096);
+  const length = check(libc.recv(socket.number, reply, reply.length, 0), "recv", { request: name });
+  if (length < NLMSGHDR_SIZE + 4 || reply.readUInt16LE(4) !== NLMSG_ERROR) {
+    throw new Error(`rtnetlink ${name}: an answer that is no acknowledgement`);
+  }
+  const errno = -reply.readInt32LE(NLMSGHDR_SIZE);
+  if (errno !== 0) throw new SyscallError(`rtnetlink ${name}`, errno, {});
 }
