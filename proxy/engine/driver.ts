@@ -57,7 +57,8 @@ export interface Driver {
   /**
    * Receives once: completes with the number of bytes and a buffer, with 0 at the end of the stream, or with
    * -errno (-ECONNRESET, -ECANCELED, …). While no buffer is free it waits for a release(), first come first
-   * served, and so do the end of a stream and resets: -ENOBUFS is never seen.
+   * served, and so do the end of a stream and resets: -ENOBUFS is never seen. One receive at a time per
+   * socket: which of two gets which bytes is the kernel's choice.
    */
   recv(fd: number, slot: number, tag: number): void;
 
@@ -65,7 +66,9 @@ export interface Driver {
    * Sends `length` bytes (0 .. SEND_BYTES_MAX) from `address`, in memory that stays put and unchanged until
    * completion. Completes with `length`, or with -errno (-EPIPE, -ECONNRESET, …); when an error or a cancel
    * cuts it short after some bytes went out, with their number, and the error meets the next request on
-   * the socket. One send at a time per socket: two interleave.
+   * the socket. One send at a time per socket: two interleave. Keep `length` within a few socket buffers: a
+   * send that had to wait for room 128 times goes on in a kernel thread of its own (io_uring/poll.c,
+   * APOLL_MAX_RETRY), rightly but at more cost.
    */
   send(fd: number, address: number, length: number, slot: number, tag: number): void;
 
