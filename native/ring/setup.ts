@@ -87,7 +87,7 @@ export type RingFeature = keyof typeof RING_FEATURES;
 export const RING_FEATURE_NAMES = Object.keys(RING_FEATURES) as RingFeature[];
 
 /** A feature with the kernel that brought it, for messages. */
-export function describeFeature(feature: RingFeature): string {
+function describeFeature(feature: RingFeature): string {
   return `${feature} (Linux ${RING_FEATURES[feature].since})`;
 }
 
