@@ -1,6 +1,9 @@
 import { check } from "./errno.ts";
 import { libc } from "./libc.ts";
 
+// From include/uapi/linux/fcntl.h.
+const F_DUPFD_CLOEXEC = 1030;
+
 /**
  * Owns one descriptor. Others borrow `number` for one call and never store it.
  * `using` for a scope, close() for a lifetime, release() to hand over.
@@ -27,6 +30,11 @@ export class Fd implements Disposable {
     const { number } = this;
     this.#number = -1;
     return number;
+  }
+
+  /** Another descriptor of the same open file, close-on-exec. Throws SyscallError EMFILE. */
+  duplicate(): Fd {
+    return new Fd(check(libc.fcntl(this.number, F_DUPFD_CLOEXEC, 0), "fcntl", { fd: this.number }));
   }
 
   /** Closes once. Marked closed before close(2), which is never retried: Linux frees the fd even on EINTR. */

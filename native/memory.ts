@@ -54,3 +54,8 @@ export class Memory {
     libc.munmap(this.address, this.size);
   }
 }
+
+/** Copies between two addresses that do not overlap. */
+export function copyMemory(to: number, from: number, length: number): void {
+  libc.memcpyAt(to, from, length);
+}

@@ -2,8 +2,9 @@
 
 /** Half-opens, leased entries and resting ports of the whole process; 128 bytes each, touched when used. */
 export const ENTRIES_MAX = 65_536;
-/** Pools at a time, and how long one may stay unused once no configuration names it. */
+/** Pools at a time, and how long one nobody holds is kept. */
 export const POOLS_MAX = 4_096;
+export const POOL_IDLE = 5_000;
 /** Reservations kept open while idle. */
 export const RESERVATIONS_IDLE_MAX = 512;
 /** Above this many reservations, one whose entries are all leased is closed: its socket holds the port. */

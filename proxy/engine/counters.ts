@@ -1,0 +1,89 @@
+/**
+ * What a worker counts, in memory the main thread reads at any time without stopping it. Each worker has its
+ * own block and is its only writer; a double is exact to 2^53.
+ */
+import type { ConnectionPath, HistogramCounts } from "../status.ts";
+import { PATHS } from "../status.ts";
+
+/** One pair of listener and upstream. */
+export const ROUTES_MAX = 1_024;
+const ROUTE = { total: 0, active: 1, bytesUpstream: 2, bytesDownstream: 3, paths: 4 } as const;
+const ROUTE_CELLS = 8;
+
+export const MATERIALIZE_BOUNDS = [
+  5e-6, 7.5e-6, 10e-6, 12.5e-6, 15e-6, 20e-6, 30e-6, 50e-6, 100e-6, 250e-6, 1e-3, 10e-3,
+] as const;
+export const FIRST_BYTE_BOUNDS = [
+  0.5e-3, 1e-3, 2.5e-3, 5e-3, 10e-3, 25e-3, 50e-3, 75e-3, 100e-3, 150e-3, 250e-3, 500e-3, 1, 2.5, 5, 10,
+] as const;
+
+const MATERIALIZE_AT = ROUTES_MAX * ROUTE_CELLS;
+const MATERIALIZE_CELLS = MATERIALIZE_BOUNDS.length + 2; // buckets, one above, sum
+const FIRST_BYTE_AT = MATERIALIZE_AT + MATERIALIZE_CELLS;
+const FIRST_BYTE_CELLS = FIRST_BYTE_BOUNDS.length + 2;
+const CELLS = FIRST_BYTE_AT + PATHS.length * FIRST_BYTE_CELLS;
+
+export class EngineCounters {
+  readonly buffer: SharedArrayBuffer;
+  readonly #cells: Float64Array;
+
+  constructor(buffer = new SharedArrayBuffer(CELLS * 8)) {
+    this.buffer = buffer;
+    this.#cells = new Float64Array(buffer);
+  }
+
+  add(route: number, field: Exclude<keyof typeof ROUTE, "paths">, amount: number): void {
+    this.#cells[route * ROUTE_CELLS + ROUTE[field]]! += amount;
+  }
+
+  get(route: number, field: Exclude<keyof typeof ROUTE, "paths">): number {
+    return this.#cells[route * ROUTE_CELLS + ROUTE[field]]!;
+  }
+
+  countPath(route: number, path: ConnectionPath): void {
+    this.#cells[route * ROUTE_CELLS + ROUTE.paths + PATHS.indexOf(path)]! += 1;
+  }
+
+  path(route: number, path: ConnectionPath): number {
+    return this.#cells[route * ROUTE_CELLS + ROUTE.paths + PATHS.indexOf(path)]!;
+  }
+
+  observeMaterialize(seconds: number): void {
+    this.#observe(MATERIALIZE_AT, MATERIALIZE_BOUNDS, seconds);
+  }
+
+  observeFirstByte(path: ConnectionPath, seconds: number): void {
+    this.#observe(FIRST_BYTE_AT + PATHS.indexOf(path) * FIRST_BYTE_CELLS, FIRST_BYTE_BOUNDS, seconds);
+  }
+
+  get materialize(): HistogramCounts {
+    return this.#histogram(MATERIALIZE_AT, MATERIALIZE_BOUNDS);
+  }
+
+  firstByte(path: ConnectionPath): HistogramCounts {
+    return this.#histogram(FIRST_BYTE_AT + PATHS.indexOf(path) * FIRST_BYTE_CELLS, FIRST_BYTE_BOUNDS);
+  }
+
+  #observe(at: number, bounds: readonly number[], seconds: number): void {
+    let bucket = 0;
+    while (bucket < bounds.length && seconds > bounds[bucket]!) bucket++;
+    this.#cells[at + bucket]! += 1;
+    this.#cells[at + bounds.length + 1]! += seconds;
+  }
+
+  #histogram(at: number, boundsSeconds: readonly number[]): HistogramCounts {
+    const counts = Array.from(this.#cells.subarray(at, at + boundsSeconds.length + 1));
+    return { boundsSeconds, counts, sumSeconds: this.#cells[at + boundsSeconds.length + 1]! };
+  }
+}
+
+/** The same histogram summed over workers. */
+export function sumHistograms(parts: readonly HistogramCounts[]): HistogramCounts {
+  const [first] = parts;
+  if (!first) throw new Error("no histogram to sum");
+  return {
+    boundsSeconds: first.boundsSeconds,
+    counts: first.counts.map((_, bucket) => parts.reduce((sum, part) => sum + part.counts[bucket]!, 0)),
+    sumSeconds: parts.reduce((sum, part) => sum + part.sumSeconds, 0),
+  };
+}

@@ -1,0 +1,32 @@
+import { copyMemory, Memory } from "../../native/memory.ts";
+import { FLIGHT_MAX, FLIGHTS_MAX } from "./limits.ts";
+
+/**
+ * First flights kept until it is known that they arrived. Slots are reused last in, first out, so that only
+ * as much memory is touched as flights were ever unproven at a time.
+ */
+export class Flights {
+  readonly #memory = Memory.anonymous(FLIGHT_MAX * FLIGHTS_MAX);
+  readonly #free: number[] = [];
+  #used = 0;
+
+  /** Copies `length` bytes and returns a slot, or -1 when they are too many or all slots are taken. */
+  keep(address: number, length: number): number {
+    if (length > FLIGHT_MAX) return -1;
+    const slot = this.#free.pop() ?? (this.#used < FLIGHTS_MAX ? this.#used++ : -1);
+    if (slot >= 0) copyMemory(this.address(slot), address, length);
+    return slot;
+  }
+
+  address(slot: number): number {
+    return this.#memory.address + slot * FLIGHT_MAX;
+  }
+
+  drop(slot: number): void {
+    this.#free.push(slot);
+  }
+
+  close(): void {
+    this.#memory.close();
+  }
+}

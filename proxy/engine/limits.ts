@@ -1,0 +1,27 @@
+/** Every bound of the engine. Times are ms, sizes bytes. */
+
+/** Sessions of one worker; 24 bits name one in a request. */
+export const SESSIONS_MAX = 1_000_000;
+export const BACKLOG = 4_096;
+/** Receive buffers of a worker; memory is used only as far as data was ever in flight. */
+export const BUFFER_COUNT = 512;
+export const BUFFER_SIZE = 65_536;
+export const RING_ENTRIES = 1_024;
+
+/** Longest first flight kept for a replay; a longer one is more than one segment on any ordinary path. */
+export const FLIGHT_MAX = 4_096;
+/** First flights kept at a time; beyond, sessions go without the possibility of a replay. */
+export const FLIGHTS_MAX = 16_384;
+
+/** The raw ACK of a server that speaks first is sent again after these. */
+export const ACK_REPEATS = [200, 400, 800] as const;
+/** A first flight unacknowledged for this long went into a black hole. */
+export const FLIGHT_SILENCE = 3_000;
+/** How long to wait for the keeper to have seen the RST that TCP reported, and how often to look. */
+export const VERDICT_WAIT = 60;
+export const VERDICT_POLL = 1;
+/** Requests of an ended session must be over by then; later its sockets are reset. */
+export const CLOSE_LIMIT = 10_000;
+/** Waiting for a connection slot another worker frees, and for descriptors. */
+export const PARKED_POLL = 20;
+export const ACCEPT_RETRY = 100;

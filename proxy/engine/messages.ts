@@ -1,0 +1,55 @@
+/** What the main thread and an engine worker tell each other. Everything is structured-cloneable. */
+import type { Endpoint } from "../../native/address.ts";
+import type { KeeperShare } from "../../pool/keeper-handle.ts";
+import type { PoolShare } from "../../pool/pool-block.ts";
+
+export interface WorkerData {
+  readonly counters: SharedArrayBuffer;
+  /** Absent: no acceleration. */
+  readonly keeper: KeeperShare | undefined;
+  readonly logLevel: string;
+}
+
+/** A listener as a worker needs it. `fd` stays the main thread's. */
+export interface ListenerShare {
+  readonly id: number;
+  readonly name: string;
+  readonly fd: number;
+  readonly upstream: string;
+  readonly takeAfterMs: number;
+  readonly idleTimeoutMs: number;
+  readonly maxConnections: number;
+  /** Where its sessions are counted, one per pair of listener and upstream. */
+  readonly route: number;
+  /** One Int32: its sessions in all workers. */
+  readonly activeCount: SharedArrayBuffer;
+}
+
+export interface ServerShare {
+  readonly endpoint: Endpoint;
+  readonly weight: number;
+  readonly pool: PoolShare | undefined;
+}
+
+export interface UpstreamShare {
+  readonly name: string;
+  readonly connectTimeoutMs: number;
+  readonly servers: readonly ServerShare[];
+}
+
+export type ToWorker =
+  | { readonly kind: "upstream"; readonly upstream: UpstreamShare }
+  | { readonly kind: "dropUpstream"; readonly name: string }
+  | { readonly kind: "listen"; readonly listener: ListenerShare }
+  | { readonly kind: "unlisten"; readonly id: number }
+  /** Stop accepting; `drained` follows when the last session ended. */
+  | { readonly kind: "drain" }
+  /** End every session now. */
+  | { readonly kind: "abort" };
+
+export type FromWorker =
+  | { readonly kind: "started"; readonly wakeFd: number; readonly driver: string }
+  | { readonly kind: "unavailable"; readonly message: string }
+  | { readonly kind: "listening"; readonly id: number }
+  | { readonly kind: "unlistened"; readonly id: number }
+  | { readonly kind: "drained" };

@@ -1,0 +1,98 @@
+/** An engine worker as the main thread sees it. */
+import { extname } from "node:path";
+import { Worker } from "node:worker_threads";
+import { wakeEventFd } from "../../native/eventfd.ts";
+import type { FromWorker, ListenerShare, ToWorker, WorkerData } from "./messages.ts";
+
+/** The worker cannot run: `message` says what this kernel or container lacks and the remedy. */
+export class DriverUnavailableError extends Error {
+  override readonly name = "DriverUnavailableError";
+}
+
+export class WorkerHandle {
+  readonly driver: string;
+  readonly #worker: Worker;
+  readonly #wakeFd: number;
+  readonly #listening = new Map<number, () => void>();
+  readonly #unlistened = new Map<number, () => void>();
+  #exited: Promise<void>;
+  #running = true;
+
+  private constructor(worker: Worker, wakeFd: number, driver: string) {
+    this.#worker = worker;
+    this.#wakeFd = wakeFd;
+    this.driver = driver;
+    this.#exited = new Promise((resolve) => worker.once("exit", () => resolve()));
+    worker.on("message", (message: FromWorker) => this.#onMessage(message));
+  }
+
+  /**
+   * Starts a thread. Rejects with DriverUnavailableError. `onCrash` is told when it ends without having been
+   * drained: our bug.
+   */
+  static async start(data: WorkerData, onCrash: (error: Error) => void): Promise<WorkerHandle> {
+    const script = new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
+    const worker = new Worker(script, { workerData: data });
+    const started = await new Promise<FromWorker>((resolve, reject) => {
+      worker.once("message", resolve);
+      worker.once("error", reject);
+    });
+    if (started.kind === "unavailable") throw new DriverUnavailableError(started.message);
+    if (started.kind !== "started") throw new Error(`worker said ${started.kind} before it started`);
+    worker.on("error", onCrash);
+    return new WorkerHandle(worker, started.wakeFd, started.driver);
+  }
+
+  send(message: ToWorker): void {
+    if (!this.#running) return;
+    this.#worker.postMessage(message);
+    wakeEventFd(this.#wakeFd);
+  }
+
+  /** Resolves once the worker accepts on the listener. */
+  listen(listener: ListenerShare): Promise<void> {
+    const done = new Promise<void>((resolve) => this.#listening.set(listener.id, resolve));
+    this.send({ kind: "listen", listener });
+    return done;
+  }
+
+  /** Resolves once the worker no longer uses the listener's socket. */
+  unlisten(id: number): Promise<void> {
+    const done = new Promise<void>((resolve) => this.#unlistened.set(id, resolve));
+    this.send({ kind: "unlisten", id });
+    return done;
+  }
+
+  /** Stops accepting. Resolves when the last session has ended and the thread is gone. */
+  drain(): Promise<void> {
+    this.send({ kind: "drain" });
+    return this.#exited;
+  }
+
+  /** Ends every session now; part of a drain. */
+  abort(): void {
+    this.send({ kind: "abort" });
+  }
+
+  #onMessage(message: FromWorker): void {
+    switch (message.kind) {
+      case "listening":
+        this.#settle(this.#listening, message.id);
+        break;
+      case "unlistened":
+        this.#settle(this.#unlistened, message.id);
+        break;
+      case "drained":
+        this.#running = false;
+        break;
+      case "started":
+      case "unavailable":
+        break;
+    }
+  }
+
+  #settle(waiting: Map<number, () => void>, id: number): void {
+    waiting.get(id)?.();
+    waiting.delete(id);
+  }
+}

@@ -1,0 +1,109 @@
+/**
+ * An engine worker's thread: builds the driver and the engine, then turns its loop until told to drain.
+ * It sleeps in io_uring_enter(2), so whoever posts a message also wakes its eventfd.
+ */
+import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
+import { pino } from "pino";
+import { IPPROTO_TCP } from "../../native/abi/socket.ts";
+import { TCP_NODELAY } from "../../native/abi/tcp.ts";
+import { EventFd } from "../../native/eventfd.ts";
+import { RingUnavailableError } from "../../native/ring/unavailable.ts";
+import { EngineCounters } from "./counters.ts";
+import type { Driver } from "./driver.ts";
+import { Engine } from "./engine.ts";
+import { createIoUringDriver } from "./io-uring-driver.ts";
+import * as limits from "./limits.ts";
+import type { FromWorker, ToWorker, WorkerData } from "./messages.ts";
+import { TakerFactory } from "./upstream.ts";
+
+const SOCKET_OPTIONS = [{ level: IPPROTO_TCP, name: TCP_NODELAY, value: 1 }] as const;
+const SOCKET_FLAGS = 0;
+
+class EngineWorker {
+  readonly #port: MessagePort;
+  readonly #engine: Engine;
+  readonly #wakeUp = new EventFd();
+
+  constructor(port: MessagePort, data: WorkerData, driver: Driver) {
+    this.#port = port;
+    // Synchronous: a thread that sleeps in a system call never gets to flush a stream.
+    const log = pino({ level: data.logLevel }, pino.destination({ dest: 1, sync: true }));
+    this.#engine = new Engine({
+      driver,
+      counters: new EngineCounters(data.counters),
+      takers: data.keeper && new TakerFactory(data.keeper, SOCKET_OPTIONS, SOCKET_FLAGS),
+      log: log.child({ component: "engine" }),
+      socketFlags: SOCKET_FLAGS,
+      onWake: () => this.#receive(),
+      onUnlistened: (id) => this.#tell({ kind: "unlistened", id }),
+    });
+    driver.wake(this.#wakeUp.fd.number);
+    this.#tell({ kind: "started", wakeFd: this.#wakeUp.fd.number, driver: driver.name });
+  }
+
+  run(): void {
+    while (!this.#engine.drained) this.#engine.turn();
+    this.#engine.stop();
+    this.#tell({ kind: "drained" });
+    this.#port.close();
+  }
+
+  #tell(message: FromWorker): void {
+    this.#port.postMessage(message);
+  }
+
+  #receive(): void {
+    for (;;) {
+      const received = receiveMessageOnPort(this.#port) as { message: ToWorker } | undefined;
+      if (!received) return;
+      this.#obey(received.message);
+    }
+  }
+
+  #obey(message: ToWorker): void {
+    switch (message.kind) {
+      case "upstream":
+        this.#engine.setUpstream(message.upstream);
+        break;
+      case "dropUpstream":
+        this.#engine.dropUpstream(message.name);
+        break;
+      case "listen":
+        this.#engine.listen(message.listener);
+        this.#tell({ kind: "listening", id: message.listener.id });
+        break;
+      case "unlisten":
+        this.#engine.unlisten(message.id);
+        break;
+      case "drain":
+        this.#engine.drain();
+        break;
+      case "abort":
+        this.#engine.abort();
+        break;
+      default: {
+        const unreachable: never = message;
+        throw new Error(`unknown message ${JSON.stringify(unreachable)}`);
+      }
+    }
+  }
+}
+
+function start(port: MessagePort, data: WorkerData): void {
+  let driver: Driver;
+  try {
+    driver = createIoUringDriver({
+      entries: limits.RING_ENTRIES,
+      bufferCount: limits.BUFFER_COUNT,
+      bufferSize: limits.BUFFER_SIZE,
+    });
+  } catch (error) {
+    if (!(error instanceof RingUnavailableError)) throw error;
+    port.postMessage({ kind: "unavailable", message: error.message } satisfies FromWorker);
+    port.close();
+    return;
+  }
+  new EngineWorker(port, data, driver).run();
+}
+
+if (parentPort) start(parentPort, workerData as WorkerData);

@@ -1,0 +1,454 @@
+/**
+ * The running proxy: one keeper thread, the engine workers, and this thread, which owns the listeners, the
+ * configuration and what people ask.
+ *
+ *   names ─▶ LiveUpstream ─▶ PoolRegistry ─▶ keeper thread ─▶ shared table
+ *                  └────────▶ workers ◀── listeners               └──▶ take() in the workers
+ */
+import { availableParallelism } from "node:os";
+import type { Logger } from "pino";
+import { diffConfig } from "../config/diff.ts";
+import { loadConfig } from "../config/load.ts";
+import { formatProblem } from "../config/problems.ts";
+import type { Config, Listener } from "../config/schema.ts";
+import { formatEndpoint } from "../native/address.ts";
+import type { Fd } from "../native/fd.ts";
+import { listenTcp, localEndpoint } from "../native/net/tcp-socket.ts";
+import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
+import { PoolRegistry } from "../pool/registry.ts";
+import { EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
+import { BACKLOG } from "./engine/limits.ts";
+import type { ListenerShare, ToWorker } from "./engine/messages.ts";
+import { DriverUnavailableError, WorkerHandle } from "./engine/worker-handle.ts";
+import { listenError, StartError } from "./errors.ts";
+import { NameWatcher } from "./names.ts";
+import type {
+  ConnectionPath,
+  ListenerStatus,
+  MetricsSnapshot,
+  PoolStatus,
+  ProxyView,
+  Readiness,
+  ReloadResult,
+  Status,
+} from "./status.ts";
+import { PATHS } from "./status.ts";
+import { LiveUpstream, type NamedPool } from "./upstreams.ts";
+import { version } from "./version.ts";
+
+export interface RuntimeOptions {
+  readonly configFile: string;
+  readonly config: Config;
+  readonly log: Logger;
+  /** False: no capabilities, or acceleration is off. */
+  readonly accelerate: boolean;
+  /** A thread ended that should not have. */
+  readonly onFatal: (error: Error) => void;
+}
+
+interface LiveListener {
+  readonly config: Listener;
+  readonly share: ListenerShare;
+  readonly fd: Fd;
+  readonly address: string;
+}
+
+interface Route {
+  readonly listener: string;
+  readonly upstream: string;
+}
+
+/** Settings that only a restart changes. */
+const RESTART_ONLY = new Set(["acceleration", "workers", "driver", "admin", "log"]);
+
+export class Runtime implements ProxyView {
+  readonly #options: RuntimeOptions;
+  readonly #log: Logger;
+  readonly #startedAt = performance.now();
+  readonly #names: NameWatcher;
+  readonly #counters: EngineCounters[] = [];
+  readonly #routes: Route[] = [];
+  readonly #upstreams = new Map<string, LiveUpstream>();
+  readonly #listeners = new Map<string, LiveListener>();
+  #workers: readonly WorkerHandle[] = [];
+  #keeper: KeeperHandle | undefined;
+  #registry: PoolRegistry | undefined;
+  #config: Config;
+  #nextListenerId = 1;
+  #changing: Promise<unknown> = Promise.resolve();
+  #stopping = false;
+
+  private constructor(options: RuntimeOptions) {
+    this.#options = options;
+    this.#log = options.log.child({ component: "runtime" });
+    this.#config = options.config;
+    this.#names = new NameWatcher({ log: options.log.child({ component: "names" }) });
+  }
+
+  /** Starts everything and listens. Rejects with StartError; nothing is left running then. */
+  static async start(options: RuntimeOptions): Promise<Runtime> {
+    const runtime = new Runtime(options);
+    try {
+      await runtime.#startThreads();
+      await Promise.all(options.config.upstreams.map((upstream) => runtime.#addUpstream(upstream)));
+      for (const listener of options.config.listeners) await runtime.#adopt(listener, openListener(listener));
+      return runtime;
+    } catch (error) {
+      await runtime.closeNow();
+      throw asStartError(error);
+    }
+  }
+
+  status(): Status {
+    return {
+      version,
+      uptimeMs: Math.round(performance.now() - this.#startedAt),
+      driver: this.#workers[0]?.driver ?? "none",
+      workers: this.#workers.length,
+      listeners: [...this.#listeners.values()].map((listener) => this.#listenerStatus(listener)),
+      pools: this.#pools().map(poolStatus),
+    };
+  }
+
+  readiness(): Readiness {
+    const reasons = this.#config.listeners
+      .filter(({ name }) => !this.#listeners.has(name))
+      .map(({ name }) => `listener ${name} does not listen yet`);
+    for (const { block, upstream, server } of this.#pools()) {
+      if (block.get("settled") === 0) reasons.push(`the pool of ${upstream} (${server}) is not filled yet`);
+    }
+    if (this.#stopping) reasons.push("shutting down");
+    return { reasons };
+  }
+
+  metrics(): MetricsSnapshot {
+    const connections = this.#routes.flatMap((route, index) =>
+      PATHS.map((path: ConnectionPath) => ({
+        ...route,
+        path,
+        count: this.#sum((counters) => counters.path(index, path)),
+      })),
+    );
+    return {
+      connections,
+      listeners: [...new Set(this.#routes.map(({ listener }) => listener))].map((listener) => ({
+        listener,
+        active: this.#sumOver(listener, "active"),
+        bytesUpstream: this.#sumOver(listener, "bytesUpstream"),
+        bytesDownstream: this.#sumOver(listener, "bytesDownstream"),
+      })),
+      pools: this.#pools().map(({ block, upstream, server }) => ({
+        upstream,
+        server,
+        halfOpen: block.get("halfOpen"),
+        target: block.get("target"),
+        events: {
+          opened: block.get("opened"),
+          leased: block.get("hits"),
+          refreshed: block.get("refreshed"),
+          tainted: block.get("tainted"),
+          vanished: block.get("vanished"),
+          released: block.get("released"),
+          refused: block.get("refused"),
+          cookie: block.get("cookieSightings"),
+        },
+      })),
+      materialize: sumHistograms(this.#counters.map(({ materialize }) => materialize)),
+      firstByte: Object.fromEntries(
+        PATHS.map((path) => [path, sumHistograms(this.#counters.map((c) => c.firstByte(path)))]),
+      ) as MetricsSnapshot["firstByte"],
+    };
+  }
+
+  reload(): Promise<ReloadResult> {
+    const result = this.#changing.then(() => this.#reload());
+    this.#changing = result.catch(() => {});
+    return result;
+  }
+
+  /** Stops accepting, releases half-opens, waits for sessions up to `timeoutMs`, then closes everything. */
+  async drain(timeoutMs: number): Promise<void> {
+    this.#stopping = true;
+    await this.#changing;
+    this.#log.info({ active: this.#activeSessions() }, "draining");
+    const drained = Promise.all(this.#workers.map((worker) => worker.drain()));
+    const limit = setTimeout(() => {
+      this.#log.warn({ active: this.#activeSessions() }, "drain timeout, closing what is left");
+      for (const worker of this.#workers) worker.abort();
+    }, timeoutMs);
+    this.#closeListeners();
+    // The keeper goes on until the last session: only it can tell a replayable reset. Its pools go now.
+    await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.stop()));
+    this.#registry?.close();
+    await drained;
+    clearTimeout(limit);
+    await this.#stopThreads();
+  }
+
+  /** Closes what is left at once. */
+  async closeNow(): Promise<void> {
+    this.#stopping = true;
+    const drained = Promise.all(this.#workers.map((worker) => worker.drain()));
+    for (const worker of this.#workers) worker.abort();
+    this.#closeListeners();
+    await drained;
+    await this.#stopThreads();
+  }
+
+  // --- threads --------------------------------------------------------------------------------------------------
+
+  async #startThreads(): Promise<void> {
+    const { config, accelerate, onFatal } = this.#options;
+    const logLevel = config.log.level;
+    if (accelerate) {
+      this.#keeper = await KeeperHandle.start(logLevel, onFatal);
+      this.#registry = new PoolRegistry(this.#keeper);
+    }
+    const count = config.workers === "auto" ? availableParallelism() : config.workers;
+    for (let index = 0; index < count; index++) this.#counters.push(new EngineCounters());
+    this.#workers = await Promise.all(
+      this.#counters.map(({ buffer }) =>
+        WorkerHandle.start({ counters: buffer, keeper: this.#keeper?.share, logLevel }, onFatal),
+      ),
+    );
+  }
+
+  async #stopThreads(): Promise<void> {
+    this.#names.close();
+    await this.#keeper?.stop();
+    this.#keeper = undefined;
+    this.#workers = [];
+  }
+
+  #tellWorkers(message: ToWorker): void {
+    for (const worker of this.#workers) worker.send(message);
+  }
+
+  // --- upstreams and listeners ------------------------------------------------------------------------------------
+
+  async #addUpstream(config: Config["upstreams"][number]): Promise<void> {
+    const upstream = new LiveUpstream(config, {
+      names: this.#names,
+      registry: this.#registry,
+      publish: (share) => this.#tellWorkers({ kind: "upstream", upstream: share }),
+      onError: (err) => this.#log.error({ err, upstream: config.name }, "upstream addresses not applied"),
+    });
+    await upstream.start();
+    this.#upstreams.set(config.name, upstream);
+  }
+
+  async #adopt(config: Listener, fd: Fd): Promise<void> {
+    const address = formatEndpoint(localEndpoint(fd.number));
+    const share = this.#listenerShare(config, fd, this.#nextListenerId++);
+    await Promise.all(this.#workers.map((worker) => worker.listen(share)));
+    this.#listeners.set(config.name, { config, share, fd, address });
+    this.#log.info({ listener: config.name, address }, "listening");
+  }
+
+  #listenerShare(
+    config: Listener,
+    fd: Fd,
+    id: number,
+    activeCount = new SharedArrayBuffer(4),
+  ): ListenerShare {
+    const { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
+    const route = this.#route(name, upstream);
+    return {
+      id,
+      name,
+      fd: fd.number,
+      upstream,
+      takeAfterMs,
+      idleTimeoutMs,
+      maxConnections,
+      route,
+      activeCount,
+    };
+  }
+
+  /** Where sessions of a listener towards an upstream are counted. */
+  #route(listener: string, upstream: string): number {
+    const known = this.#routes.findIndex(
+      (route) => route.listener === listener && route.upstream === upstream,
+    );
+    if (known >= 0) return known;
+    if (this.#routes.length >= ROUTES_MAX) return ROUTES_MAX - 1;
+    return this.#routes.push({ listener, upstream }) - 1;
+  }
+
+  async #removeListener(name: string): Promise<void> {
+    const listener = this.#listeners.get(name);
+    if (!listener) return;
+    this.#listeners.delete(name);
+    await Promise.all(this.#workers.map((worker) => worker.unlisten(listener.share.id)));
+    listener.fd.close();
+  }
+
+  #closeListeners(): void {
+    for (const { fd } of this.#listeners.values()) fd.close();
+    this.#listeners.clear();
+  }
+
+  // --- reload -----------------------------------------------------------------------------------------------------
+
+  async #reload(): Promise<ReloadResult> {
+    if (this.#stopping) return { ok: false, problems: ["shutting down"] };
+    const loaded = await loadConfig(this.#options.configFile);
+    if (!loaded.ok) {
+      const problems = loaded.problems.map(formatProblem);
+      this.#log.error({ problems }, "configuration not reloaded, the old one stays");
+      return { ok: false, problems };
+    }
+    const next = loaded.config;
+    const diff = diffConfig(this.#config, next);
+    const opened = this.#openListeners(diff.listeners);
+    if (!opened.ok) {
+      this.#log.error({ problems: opened.problems }, "configuration not reloaded, the old one stays");
+      return opened;
+    }
+    const restart = diff.settings.filter((setting) => RESTART_ONLY.has(setting));
+    if (restart.length > 0) this.#log.warn({ settings: restart }, "these settings change at the next start");
+
+    const replaced = [...diff.upstreams.changed.map(({ from }) => from), ...diff.upstreams.removed];
+    const old = replaced.flatMap(({ name }) => this.#upstreams.get(name) ?? []);
+    for (const upstream of diff.upstreams.added) await this.#addUpstream(upstream);
+    for (const { to } of diff.upstreams.changed) await this.#addUpstream(to);
+    await this.#applyListeners(diff.listeners, opened.sockets);
+    for (const upstream of old) await upstream.stop();
+    for (const { name } of diff.upstreams.removed) {
+      this.#upstreams.delete(name);
+      this.#tellWorkers({ kind: "dropUpstream", name });
+    }
+    this.#config = next;
+    const count = (section: typeof diff.listeners | typeof diff.upstreams) =>
+      section.added.length + section.changed.length + section.removed.length;
+    this.#log.info(
+      { listenersChanged: count(diff.listeners), upstreamsChanged: count(diff.upstreams) },
+      "configuration reloaded",
+    );
+    return { ok: true };
+  }
+
+  /** Opens every new socket first: what cannot be bound refuses the whole file. */
+  #openListeners(
+    diff: ReturnType<typeof diffConfig>["listeners"],
+  ): { ok: true; sockets: Map<string, Fd> } | { ok: false; problems: string[] } {
+    const sockets = new Map<string, Fd>();
+    const moved = diff.changed.filter(({ from, to }) => !sameBind(from, to)).map(({ to }) => to);
+    for (const listener of [...diff.added, ...moved]) {
+      try {
+        sockets.set(listener.name, this.#inherit(listener) ?? openListener(listener));
+      } catch (error) {
+        for (const fd of sockets.values()) fd.close();
+        return { ok: false, problems: [asStartError(error).message] };
+      }
+    }
+    return { ok: true, sockets };
+  }
+
+  /** The socket of a listener that had this address under another name, so that nobody is refused. */
+  #inherit({ bind }: Listener): Fd | undefined {
+    for (const { config, fd } of this.#listeners.values()) {
+      if (bind.port !== 0 && config.bind.host === bind.host && config.bind.port === bind.port)
+        return fd.duplicate();
+    }
+    return undefined;
+  }
+
+  async #applyListeners(
+    diff: ReturnType<typeof diffConfig>["listeners"],
+    sockets: ReadonlyMap<string, Fd>,
+  ): Promise<void> {
+    for (const { from, to } of diff.changed) {
+      const listener = this.#listeners.get(from.name);
+      if (!listener || !sameBind(from, to)) continue;
+      const { fd, address, share: before } = listener;
+      const share = this.#listenerShare(to, fd, before.id, before.activeCount);
+      await Promise.all(this.#workers.map((worker) => worker.listen(share)));
+      this.#listeners.set(to.name, { config: to, share, fd, address });
+    }
+    const gone = [
+      ...diff.removed,
+      ...diff.changed.filter(({ from, to }) => !sameBind(from, to)).map(({ from }) => from),
+    ];
+    for (const { name } of gone) await this.#removeListener(name);
+    for (const config of [...diff.added, ...diff.changed.map(({ to }) => to)]) {
+      const fd = sockets.get(config.name);
+      if (fd) await this.#adopt(config, fd);
+    }
+  }
+
+  // --- sums -------------------------------------------------------------------------------------------------------
+
+  #pools(): readonly NamedPool[] {
+    return [...this.#upstreams.values()].flatMap(({ pools }) => pools);
+  }
+
+  #sum(read: (counters: EngineCounters) => number): number {
+    return this.#counters.reduce((sum, counters) => sum + read(counters), 0);
+  }
+
+  #sumOver(listener: string, field: "total" | "active" | "bytesUpstream" | "bytesDownstream"): number {
+    let sum = 0;
+    this.#routes.forEach((route, index) => {
+      if (route.listener === listener) sum += this.#sum((counters) => counters.get(index, field));
+    });
+    return sum;
+  }
+
+  #activeSessions(): number {
+    return this.#routes.reduce(
+      (sum, _, index) => sum + this.#sum((counters) => counters.get(index, "active")),
+      0,
+    );
+  }
+
+  #listenerStatus({ config: { name }, address }: LiveListener): ListenerStatus {
+    const total = this.#sumOver(name, "total");
+    return { name, address, mode: "tcp", active: this.#sumOver(name, "active"), total };
+  }
+}
+
+function openListener({ name, bind: { host, port } }: Listener): Fd {
+  const endpoint = { address: host, port };
+  try {
+    return listenTcp(endpoint, BACKLOG);
+  } catch (error) {
+    throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
+  }
+}
+
+function sameBind(a: Listener, b: Listener): boolean {
+  return a.bind.host === b.bind.host && a.bind.port === b.bind.port;
+}
+
+function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
+  return {
+    upstream,
+    server,
+    halfOpen: block.get("halfOpen"),
+    target: block.get("target"),
+    rttMs: block.get("rttUs") / 1e3,
+    cookies: block.get("cookies") === 1,
+    paused: block.get("paused") === 1,
+    hits: block.get("hits"),
+    misses: block.get("misses"),
+    replays: block.get("replays"),
+    tainted: block.get("tainted"),
+    vanished: block.get("vanished"),
+    refused: block.get("refused"),
+  };
+}
+
+function asStartError(error: unknown): StartError {
+  if (error instanceof StartError) return error;
+  if (error instanceof DriverUnavailableError) {
+    return new StartError("ACCEL_DRIVER", `engine driver: ${error.message}`, { cause: error });
+  }
+  if (error instanceof PoolError) {
+    const remedy = "(grant CAP_NET_ADMIN and CAP_NET_RAW, or set acceleration: preferred)";
+    return new StartError("ACCEL_POOL", `half-open pool: ${error.message} ${remedy}`, { cause: error });
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return new StartError("ACCEL_START", `cannot start: ${message} (see accelproxy doctor)`, { cause: error });
+}
