@@ -39,6 +39,7 @@ export const libc = {
   prctl: lib.func(
     "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   ),
+  _exit: lib.func("void _exit(int status)"),
   sched_setscheduler: lib.func("int sched_setscheduler(int pid, int policy, const void *param)"),
   mmap: lib.func("intptr_t mmap(intptr_t addr, size_t len, int prot, int flags, int fd, int64_t offset)"),
   munmap: lib.func("int munmap(intptr_t addr, size_t len)"),
