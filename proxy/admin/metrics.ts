@@ -1,0 +1,148 @@
+import { readdirSync } from "node:fs";
+import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { type HistogramCounts, type MetricsSnapshot, PATHS, POOL_EVENTS } from "../status.ts";
+import { version } from "../version.ts";
+
+/**
+ * GET /metrics: one snapshot of the proxy in the text format of Prometheus. The registry is made anew for each
+ * scrape, since the counting is done elsewhere and what was removed by a reload must not linger.
+ */
+
+const PREFIX = "accelproxy_";
+
+export const METRICS_CONTENT_TYPE = Registry.PROMETHEUS_CONTENT_TYPE;
+
+/** The whole answer, exact to the snapshot. */
+export async function formatMetrics(snapshot: MetricsSnapshot): Promise<string> {
+  const registry = new Registry();
+  addConnections(registry, snapshot);
+  addPools(registry, snapshot);
+  addHistogram(registry, "materialize_seconds", "Time to build an established socket from a half-open one", [
+    [{}, snapshot.materialize],
+  ]);
+  addHistogram(
+    registry,
+    "first_byte_seconds",
+    "Time from accepting a client to the upstream's first byte, by path",
+    PATHS.map((path) => [{ path }, snapshot.firstByte[path]]),
+  );
+  addProcess(registry);
+  return registry.metrics();
+}
+
+function addConnections(registry: Registry, { connections, listeners }: MetricsSnapshot): void {
+  const total = counter(registry, "connections_total", "Sessions that ended, by the path to their upstream", [
+    "listener",
+    "upstream",
+    "path",
+  ]);
+  for (const { count, listener, upstream, path } of connections)
+    total.inc({ listener, upstream, path }, count);
+
+  const active = gauge(registry, "connections_active", "Sessions now", ["listener"]);
+  const bytes = counter(registry, "bytes_total", "Payload bytes passed on, by direction", [
+    "listener",
+    "direction",
+  ]);
+  for (const { listener, ...counts } of listeners) {
+    active.set({ listener }, counts.active);
+    bytes.inc({ listener, direction: "upstream" }, counts.bytesUpstream);
+    bytes.inc({ listener, direction: "downstream" }, counts.bytesDownstream);
+  }
+}
+
+function addPools(registry: Registry, { pools }: MetricsSnapshot): void {
+  const labels = ["upstream", "server"] as const;
+  const halfOpen = gauge(registry, "half_open", "Half-open connections that are ready", labels);
+  const target = gauge(registry, "half_open_target", "Half-open connections the pool aims at", labels);
+  const events = counter(registry, "half_open_events_total", "What happened to half-open connections", [
+    ...labels,
+    "event",
+  ]);
+  for (const { upstream, server, ...pool } of pools) {
+    halfOpen.set({ upstream, server }, pool.halfOpen);
+    target.set({ upstream, server }, pool.target);
+    for (const event of POOL_EVENTS) events.inc({ upstream, server, event }, pool.events[event]);
+  }
+}
+
+/** What the collectors of prom-client would say too, without their timers that wake an idle process. */
+function addProcess(registry: Registry): void {
+  const { user, system } = process.cpuUsage();
+  counter(registry, "process_cpu_seconds_total", "CPU time of all threads").inc((user + system) / 1e6);
+  gauge(registry, "process_resident_memory_bytes", "Resident memory").set(process.memoryUsage.rss());
+  gauge(registry, "process_start_time_seconds", "Start of the process, seconds since the epoch").set(
+    Math.round(performance.timeOrigin) / 1e3,
+  );
+  const descriptors = countDescriptors();
+  if (descriptors !== undefined) {
+    gauge(registry, "process_open_fds", "Open descriptors").set(descriptors);
+  }
+  gauge(registry, "build_info", "Always 1; the version is a label", ["version"]).set({ version }, 1);
+}
+
+function countDescriptors(): number | undefined {
+  try {
+    return readdirSync("/proc/self/fd").length - 1; // without the one that reads the folder
+  } catch {
+    return undefined; // /proc is not mounted, or no descriptor is left
+  }
+}
+
+function counter<const T extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly T[] = [],
+): Counter<T> {
+  return new Counter({ name: PREFIX + name, help, labelNames, registers: [registry] });
+}
+
+function gauge<const T extends string>(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: readonly T[] = [],
+): Gauge<T> {
+  return new Gauge({ name: PREFIX + name, help, labelNames, registers: [registry] });
+}
+
+type Series = readonly [labels: Readonly<Record<string, string>>, counts: HistogramCounts];
+
+/**
+ * A histogram that was counted elsewhere; prom-client's own can only observe one value at a time. Registry asks
+ * a histogram for getForPromString() (prom-client 15, lib/registry.js), where `labels` and `sharedLabels` of a
+ * value are printed together.
+ */
+class CountedHistogram extends Histogram<string> {
+  readonly #head: { readonly name: string; readonly help: string };
+  readonly #series: readonly Series[];
+
+  constructor(registry: Registry, name: string, help: string, series: readonly Series[]) {
+    super({ name, help, registers: [registry] });
+    this.#head = { name, help };
+    this.#series = series;
+  }
+
+  async getForPromString(): Promise<object> {
+    const values = this.#series.flatMap(([labels, counts]) => cumulated(this.#head.name, labels, counts));
+    return { ...this.#head, type: "histogram", values };
+  }
+}
+
+function cumulated(name: string, sharedLabels: Series[0], counts: HistogramCounts): object[] {
+  let count = 0;
+  const values: object[] = [];
+  for (const [index, observed] of counts.counts.entries()) {
+    count += observed;
+    const le = counts.boundsSeconds[index] ?? "+Inf";
+    values.push({ metricName: `${name}_bucket`, labels: { le }, sharedLabels, value: count });
+  }
+  values.push({ metricName: `${name}_sum`, labels: {}, sharedLabels, value: counts.sumSeconds });
+  values.push({ metricName: `${name}_count`, labels: {}, sharedLabels, value: count });
+  return values;
+}
+
+function addHistogram(registry: Registry, name: string, help: string, series: readonly Series[]): void {
+  new CountedHistogram(registry, PREFIX + name, help, series);
+}

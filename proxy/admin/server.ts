@@ -1,0 +1,282 @@
+import { lstatSync, rmSync, type Stats } from "node:fs";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
+import { connect } from "node:net";
+import type pino from "pino";
+import { formatAdminBind, isLoopback } from "../../config/addresses.ts";
+import type { Config } from "../../config/schema.ts";
+import { errorSymbol, listenError, StartError } from "../errors.ts";
+import type { ProxyView } from "../status.ts";
+import { formatMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
+
+/**
+ * The admin interface: HTTP on a unix socket with mode 0600, or on TCP. It asks for no password, so on TCP it
+ * refuses what a web page could make a browser send: a Host that is not ours (DNS rebinding) and a POST from
+ * another origin. It listens before the proxy runs, and answers 503 until then.
+ */
+
+export type AdminConfig = NonNullable<Config["admin"]>;
+
+export interface AdminOptions {
+  readonly config: AdminConfig;
+  /** The running proxy; undefined while it starts. */
+  readonly view: () => ProxyView | undefined;
+  readonly log: pino.Logger;
+}
+
+// Requests are a line and a few headers; answers are made at once.
+const HEADER_BYTES_MAX = 8 * 1024;
+const BODY_BYTES_MAX = 64 * 1024;
+const HEADERS_TIMEOUT_MS = 5_000;
+const REQUEST_TIMEOUT_MS = 10_000;
+const KEEP_ALIVE_TIMEOUT_MS = 5_000;
+const CHECK_INTERVAL_MS = 1_000;
+const CONNECTIONS_MAX = 64;
+const PROBE_TIMEOUT_MS = 1_000;
+
+interface Answer {
+  readonly status: number;
+  readonly type: string;
+  readonly body: string;
+}
+
+interface Route {
+  readonly method: "GET" | "POST";
+  /** undefined: a part of the interface that this version does not have. */
+  readonly answer: ((view: ProxyView) => Answer | Promise<Answer>) | undefined;
+}
+
+const ROUTES: Readonly<Record<string, Route>> = {
+  "/healthz": { method: "GET", answer: () => json(200, { ok: true }) },
+  "/readyz": { method: "GET", answer: (view) => readyz(view.readiness().reasons) },
+  "/status": { method: "GET", answer: (view) => json(200, view.status()) },
+  "/metrics": {
+    method: "GET",
+    answer: async (view) => ({
+      status: 200,
+      type: METRICS_CONTENT_TYPE,
+      body: await formatMetrics(view.metrics()),
+    }),
+  },
+  "/reload": { method: "POST", answer: reload },
+  "/checkpoint": { method: "POST", answer: undefined },
+  "/drain": { method: "POST", answer: undefined },
+  "/": { method: "GET", answer: undefined },
+};
+
+const PATHS_THERE = Object.keys(ROUTES).filter((path) => ROUTES[path]?.answer !== undefined);
+
+export class AdminServer {
+  readonly #server: Server;
+  /** unix:PATH or IP:PORT as bound. */
+  readonly address: string;
+
+  private constructor(server: Server, address: string) {
+    this.#server = server;
+    this.address = address;
+  }
+
+  /**
+   * Listens. A unix socket that a dead process left is replaced. Throws StartError: ACCEL_ADDRESS_IN_USE when
+   * someone listens there, or as listenError() says.
+   */
+  static async start(options: AdminOptions): Promise<AdminServer> {
+    const { bind } = options.config;
+    const address = formatAdminBind(bind);
+    if (bind.kind === "unix") await removeStaleSocket(bind.path);
+    const server = newServer(options);
+    try {
+      await listen(server, bind);
+    } catch (error) {
+      throw bindError(bind, error);
+    }
+    // A later failure to accept (EMFILE) is no reason to end the proxy.
+    server.on("error", (err) => options.log.warn({ err }, "admin interface cannot accept a connection"));
+    const bound = server.address();
+    if (bind.kind === "unix" || typeof bound !== "object" || bound === null) {
+      return new AdminServer(server, address);
+    }
+    return new AdminServer(server, formatAdminBind({ ...bind, port: bound.port }));
+  }
+
+  /** Stops at once, open connections included, and removes the unix socket. */
+  close(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#server.close(() => resolve());
+      this.#server.closeAllConnections();
+    });
+  }
+}
+
+function newServer({ config, view, log }: AdminOptions): Server {
+  const limits = {
+    maxHeaderSize: HEADER_BYTES_MAX,
+    headersTimeout: HEADERS_TIMEOUT_MS,
+    requestTimeout: REQUEST_TIMEOUT_MS,
+    keepAliveTimeout: KEEP_ALIVE_TIMEOUT_MS,
+    connectionsCheckingInterval: CHECK_INTERVAL_MS,
+  };
+  const isOpen = config.bind.kind === "unix" || config.allowRemote;
+  const server = createServer(limits, (request, response) => {
+    answer(request, isOpen, view).then(
+      (result) => send(request, response, result),
+      (err: unknown) => {
+        if (request.socket.destroyed) return; // the client went away
+        log.error({ err, path: request.url }, "admin request failed");
+        send(request, response, json(500, { error: "internal error (the log says more)" }));
+      },
+    );
+  });
+  server.maxConnections = CONNECTIONS_MAX;
+  return server;
+}
+
+async function answer(
+  request: IncomingMessage,
+  isOpen: boolean,
+  view: AdminOptions["view"],
+): Promise<Answer & { readonly allow?: string }> {
+  const { host, origin } = request.headers;
+  if (!isOpen && host !== undefined && !isOurHost(host)) {
+    return json(421, { error: "the Host header is not this interface (use its IP address or localhost)" });
+  }
+  const path = (request.url ?? "").split("?", 1)[0]!;
+  const route = Object.hasOwn(ROUTES, path) ? ROUTES[path] : undefined;
+  if (route === undefined) return json(404, { error: `nothing at ${path}`, paths: PATHS_THERE });
+  if (route.answer === undefined) {
+    return json(404, { error: `${path} is not supported yet`, paths: PATHS_THERE });
+  }
+  const methods = route.method === "GET" ? ["GET", "HEAD"] : ["POST"];
+  if (!methods.includes(request.method ?? "")) {
+    const allow = methods.join(", ");
+    return { ...json(405, { error: `${path} takes ${allow}` }), allow };
+  }
+  if (route.method === "POST" && origin !== undefined) {
+    return json(403, { error: "web pages may not ask this (send it without an Origin header)" });
+  }
+  if (!(await bodyFits(request))) return json(413, { error: "the body is too large (send none)" });
+  const proxy = view();
+  if (proxy !== undefined) return route.answer(proxy);
+  if (path === "/healthz") return json(200, { ok: true });
+  return path === "/readyz"
+    ? readyz(["the proxy is starting"])
+    : json(503, { error: "the proxy is starting" });
+}
+
+/** Reads the body to its end and drops it; false when it is too large. */
+async function bodyFits(request: IncomingMessage): Promise<boolean> {
+  let length = 0;
+  for await (const chunk of request.iterator({ destroyOnReturn: false })) {
+    length += Buffer.byteLength(chunk);
+    if (length > BODY_BYTES_MAX) return false;
+  }
+  return true;
+}
+
+function send(
+  request: IncomingMessage,
+  response: ServerResponse,
+  { status, type, body, allow }: Answer & { readonly allow?: string },
+): void {
+  if (!request.complete) response.setHeader("connection", "close");
+  response.writeHead(status, {
+    "content-type": type,
+    "content-length": Buffer.byteLength(body),
+    "cache-control": "no-store",
+    "x-content-type-options": "nosniff",
+    ...(allow !== undefined && { allow }),
+  });
+  response.end(body);
+}
+
+function json(status: number, value: unknown): Answer {
+  return { status, type: "application/json; charset=utf-8", body: `${JSON.stringify(value)}\n` };
+}
+
+function readyz(reasons: readonly string[]): Answer {
+  return json(reasons.length === 0 ? 200 : 503, { ready: reasons.length === 0, reasons });
+}
+
+async function reload(view: ProxyView): Promise<Answer> {
+  const result = await view.reload();
+  return json(result.ok ? 200 : 422, result);
+}
+
+/** A name that an attacker's DNS could point here is none of these. */
+function isOurHost(header: string): boolean {
+  const host = hostOf(header);
+  return host === "localhost" || isLoopback(host);
+}
+
+/** The host of a Host header, without brackets and port; "" when it is none. */
+function hostOf(header: string): string {
+  const parts = /^(?:\[([^\]]*)\]|([^:[\]]*))(?::\d*)?$/.exec(header);
+  return (parts?.[1] ?? parts?.[2] ?? "").toLowerCase();
+}
+
+function listen(server: Server, bind: AdminConfig["bind"]): Promise<void> {
+  return new Promise((resolve, reject) => {
+    server.once("error", reject);
+    const ready = () => {
+      server.off("error", reject);
+      resolve();
+    };
+    if (bind.kind === "tcp") server.listen({ host: bind.host, port: bind.port }, ready);
+    else listenPrivately(server, bind.path, ready);
+  });
+}
+
+/** bind(2) happens within listen(), and takes the socket's mode from the umask: 0600 from the first moment. */
+function listenPrivately(server: Server, path: string, ready: () => void): void {
+  const umask = process.umask(0o177);
+  try {
+    server.listen({ path }, ready);
+  } finally {
+    process.umask(umask);
+  }
+}
+
+const SOCKET_FAILURES: Readonly<Record<string, string>> = {
+  ENOENT: "its folder does not exist (create it, or choose another path)",
+  ENOTDIR: "its folder does not exist (create it, or choose another path)",
+  EACCES: "this user may not create it (choose a folder this user may write to)",
+  EROFS: "the file system is read-only (choose another path)",
+};
+
+function bindError(bind: AdminConfig["bind"], cause: unknown): StartError {
+  const address = formatAdminBind(bind);
+  const text = bind.kind === "unix" ? SOCKET_FAILURES[errorSymbol(cause)] : undefined;
+  if (text === undefined) return listenError("admin interface", address, cause);
+  return new StartError("ACCEL_LISTEN", `admin interface: ${address}: ${text}`, { cause });
+}
+
+async function removeStaleSocket(path: string): Promise<void> {
+  let found: Stats | undefined;
+  try {
+    found = lstatSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw bindError({ kind: "unix", path }, error);
+  }
+  if (found === undefined) return;
+  if (!found.isSocket()) {
+    throw new StartError(
+      "ACCEL_ADDRESS_IN_USE",
+      `admin interface: unix:${path} is a file and no socket (remove it, or choose another path)`,
+    );
+  }
+  const symbol = await connectOnce(path);
+  if (symbol === "ECONNREFUSED") rmSync(path, { force: true });
+}
+
+/** "" when someone listens at `path`, else the symbol of the error. */
+function connectOnce(path: string): Promise<string> {
+  return new Promise((resolve) => {
+    const socket = connect({ path, timeout: PROBE_TIMEOUT_MS });
+    const end = (symbol: string) => {
+      socket.destroy();
+      resolve(symbol);
+    };
+    socket.once("connect", () => end(""));
+    socket.once("timeout", () => end("ETIMEDOUT"));
+    socket.once("error", (error) => end(errorSymbol(error)));
+  });
+}
