@@ -1,0 +1,200 @@
+import { parseArgs } from "node:util";
+import { type AdminBind, parseAdminBind, parseServerAddress } from "../config/addresses.ts";
+import { type Fault, nearest, show } from "../config/problems.ts";
+
+/** The command line as data: what to do, or the one line that says what is wrong with it. */
+
+/** Where `status` finds the admin interface; a TCP host may be a name here. */
+export type AdminAddress = AdminBind;
+
+export type Command =
+  | { readonly kind: "help" }
+  | { readonly kind: "version" }
+  | { readonly kind: "run"; readonly configFile: string }
+  | { readonly kind: "check"; readonly configFile: string }
+  | { readonly kind: "doctor"; readonly json: boolean }
+  | {
+      readonly kind: "status";
+      readonly admin: AdminAddress;
+      readonly json: boolean;
+      readonly watch: boolean;
+    };
+
+export type ParsedArgs =
+  | { readonly ok: true; readonly command: Command }
+  | { readonly ok: false; readonly message: string };
+
+const OPTIONS = {
+  config: { type: "string" },
+  admin: { type: "string" },
+  json: { type: "boolean" },
+  watch: { type: "boolean" },
+  help: { type: "boolean" },
+  version: { type: "boolean" },
+  // Of later versions; here so that what follows them is read as their value.
+  restore: { type: "string" },
+  receive: { type: "string" },
+} as const;
+
+type Option = keyof typeof OPTIONS;
+
+const METAVARS: Readonly<Partial<Record<Option, string>>> = { config: "FILE", admin: "ADDRESS" };
+
+/** The options of each command; "" is the run in the foreground, which has no word. */
+const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
+  "": ["config", "help", "version"],
+  check: ["config", "help"],
+  doctor: ["json", "help"],
+  status: ["admin", "json", "watch", "help"],
+};
+
+// Part of the interface, but of later versions.
+const PENDING_COMMANDS = ["probe", "checkpoint", "images", "keys", "intercept"];
+const PENDING_OPTIONS = ["restore", "receive"];
+
+export const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
+
+export const HELP = `Usage:
+  accelproxy --config FILE                               run in the foreground
+  accelproxy check --config FILE                         print the effective configuration, or every problem
+  accelproxy doctor [--json]                             what this host and user can do, with remedies
+  accelproxy status [--admin ADDRESS] [--json] [--watch] what the running proxy says
+  accelproxy --version | --help
+
+ADDRESS is unix:PATH, HOST:PORT or [V6]:PORT, by default ${DEFAULT_ADMIN}.
+
+Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 77 a missing privilege.
+Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads the configuration.
+`;
+
+class UsageError extends Error {}
+
+/** Reads the arguments that follow the program's name. Pure; never throws. */
+export function parseCommandLine(args: readonly string[]): ParsedArgs {
+  try {
+    return { ok: true, command: readCommand(args) };
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    return { ok: false, message: error.message };
+  }
+}
+
+function readCommand(args: readonly string[]): Command {
+  const { tokens } = parseArgs({
+    args: [...args],
+    options: OPTIONS,
+    strict: false,
+    allowPositionals: true,
+    tokens: true,
+  });
+  const words = tokens.flatMap((token) => (token.kind === "positional" ? [token.value] : []));
+  const word = words[0] ?? "";
+  if (PENDING_COMMANDS.includes(word)) {
+    throw new UsageError(`the command ${word} is not supported yet (see accelproxy --help)`);
+  }
+  const allowed = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
+  for (const token of tokens) {
+    if (token.kind === "option" && !isOption(token.rawName))
+      throw unknownOption(token.rawName, allowed ?? []);
+  }
+  if (word === "" && words.length > 0) throw new UsageError("the command is empty (see accelproxy --help)");
+  if (allowed === undefined) throw unknownCommand(word);
+  if (words.length > 1) {
+    throw new UsageError(`${commandName(word)} takes no ${show(words[1])} (see accelproxy --help)`);
+  }
+
+  const values = new Map<Option, string>();
+  for (const token of tokens) {
+    if (token.kind !== "option") continue;
+    const option = allowed.find((name) => token.rawName === `--${name}`);
+    if (option === undefined) {
+      throw new UsageError(`${commandName(word)} takes no ${token.rawName} (see accelproxy --help)`);
+    }
+    if (values.has(option)) throw new UsageError(`--${option} is given twice (give it once)`);
+    values.set(option, readValue(option, token.value, token.inlineValue));
+  }
+  if (values.has("help")) return { kind: "help" };
+  if (values.has("version")) return { kind: "version" };
+  switch (word) {
+    case "check":
+      return { kind: "check", configFile: requireConfig(values, "accelproxy check --config FILE") };
+    case "doctor":
+      return { kind: "doctor", json: values.has("json") };
+    case "status":
+      return {
+        kind: "status",
+        admin: readAdmin(values.get("admin") ?? DEFAULT_ADMIN),
+        json: values.has("json"),
+        watch: values.has("watch"),
+      };
+    default:
+      return { kind: "run", configFile: requireConfig(values, "accelproxy --config FILE, or see --help") };
+  }
+}
+
+/** The value of an option, "" for one that takes none. */
+function readValue(option: Option, value: string | undefined, isInline: boolean | undefined): string {
+  if (OPTIONS[option].type === "boolean") {
+    if (value !== undefined) throw new UsageError(`--${option} takes no value (write --${option} alone)`);
+    return "";
+  }
+  const metavar = METAVARS[option] ?? "VALUE";
+  if (value === undefined || value === "") {
+    throw new UsageError(`--${option} needs a value (write --${option} ${metavar})`);
+  }
+  if (isInline !== true && value.startsWith("-")) {
+    throw new UsageError(
+      `--${option} needs a value before ${show(value)} (write --${option} ${metavar}, or --${option}=${metavar} for one that begins with a dash)`,
+    );
+  }
+  if (value.includes("\0")) throw new UsageError(`--${option} contains a NUL character (remove it)`);
+  return value;
+}
+
+function requireConfig(values: ReadonlyMap<Option, string>, usage: string): string {
+  const file = values.get("config");
+  if (file === undefined) throw new UsageError(`--config is missing (write ${usage})`);
+  return file;
+}
+
+function readAdmin(text: string): AdminAddress {
+  if (text.startsWith("unix:") || text.startsWith("/")) {
+    const bind = parseAdminBind(text);
+    if (bind.ok) return bind.value;
+    throw adminFault(bind.fault);
+  }
+  const address = parseServerAddress(text);
+  if (address.ok) return { kind: "tcp", host: address.value.host, port: address.value.port };
+  throw adminFault(address.fault);
+}
+
+function adminFault(fault: Fault): UsageError {
+  const problem = fault.kind === "bad" ? fault.problem : fault.kind;
+  return new UsageError(`--admin: ${problem} (${fault.remedy})`);
+}
+
+function unknownCommand(word: string): UsageError {
+  const names = Object.keys(COMMANDS).filter((name) => name !== "");
+  const near = nearest(word, names);
+  const remedy = near === undefined ? "see accelproxy --help" : `did you mean ${near}?`;
+  return new UsageError(`unknown command ${show(word)} (${remedy})`);
+}
+
+function isOption(rawName: string): boolean {
+  const name = rawName.slice(2);
+  return rawName.startsWith("--") && Object.hasOwn(OPTIONS, name) && !PENDING_OPTIONS.includes(name);
+}
+
+function unknownOption(rawName: string, allowed: readonly Option[]): UsageError {
+  const name = rawName.replace(/^-+/, "");
+  if (PENDING_OPTIONS.includes(name)) {
+    return new UsageError(`--${name} is not supported yet (see accelproxy --help)`);
+  }
+  const near = nearest(name, allowed);
+  const remedy = near === undefined ? "see accelproxy --help" : `did you mean --${near}?`;
+  return new UsageError(`unknown option ${show(rawName)} (${remedy})`);
+}
+
+function commandName(word: string): string {
+  return word === "" ? "accelproxy" : `accelproxy ${word}`;
+}

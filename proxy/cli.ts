@@ -1,0 +1,89 @@
+#!/usr/bin/env node
+/** The only file that reads arguments, environment and signals, and that ends the process. */
+import { isatty } from "node:tty";
+import { HELP, parseCommandLine } from "./args.ts";
+import { EXIT, type ExitCode, errorLine, type Output } from "./commands/output.ts";
+import type { ProcessEvents } from "./commands/run.ts";
+import { version } from "./version.ts";
+
+// Each command is loaded when it is asked for: check and status need nothing native.
+
+const output: Output = {
+  stdout: (text) => void process.stdout.write(text),
+  stderr: (text) => void process.stderr.write(text),
+};
+
+const events: ProcessEvents = {
+  onStop: (handler) => {
+    process.on("SIGTERM", handler);
+    process.on("SIGINT", handler);
+  },
+  onReload: (handler) => {
+    process.on("SIGHUP", handler);
+  },
+  // Rejections that nobody handles come here as well.
+  onCrash: (handler) => {
+    process.on("uncaughtException", handler);
+  },
+};
+
+const STDOUT = 1;
+
+process.exitCode = await main(process.argv.slice(2));
+
+async function main(args: readonly string[]): Promise<ExitCode> {
+  const parsed = parseCommandLine(args);
+  if (!parsed.ok) {
+    output.stderr(errorLine(parsed.message));
+    return EXIT.usage;
+  }
+  const { command } = parsed;
+  if (command.kind === "run") return runAndExit(command.configFile);
+  // A reader that went away (accelproxy check … | head) is no error, and there is nobody left to tell.
+  process.stdout.on("error", () => process.exit(EXIT.done));
+  switch (command.kind) {
+    case "help":
+      output.stdout(HELP);
+      return EXIT.done;
+    case "version":
+      output.stdout(`${version}\n`);
+      return EXIT.done;
+    case "check": {
+      const { check } = await import("./commands/check.ts");
+      return check(command.configFile, output);
+    }
+    case "doctor": {
+      const { doctor } = await import("./commands/doctor.ts");
+      return doctor(command, output);
+    }
+    case "status": {
+      const { status } = await import("./commands/status.ts");
+      return status({ ...command, isTerminal: isatty(STDOUT), stop: onInterrupt() }, output);
+    }
+    default: {
+      const unreachable: never = command;
+      return unreachable;
+    }
+  }
+}
+
+/**
+ * Ends the process itself: what a failed start left open must not keep it alive. The log writes to its descriptor;
+ * process.stdout is never touched, which would make a pipe non-blocking.
+ */
+async function runAndExit(configFile: string): Promise<never> {
+  process.stderr.on("error", () => {});
+  const { run } = await import("./commands/run.ts");
+  const { code, hung } = await run({ configFile, isTerminal: isatty(STDOUT), events }, output);
+  if (hung) {
+    const { exitNow } = await import("../native/process.ts");
+    exitNow(code);
+  }
+  return process.exit(code);
+}
+
+function onInterrupt(): AbortSignal {
+  const controller = new AbortController();
+  process.once("SIGINT", () => controller.abort());
+  return controller.signal;
+}

@@ -1,0 +1,197 @@
+import type { Logger } from "pino";
+import { loadConfig } from "../../config/load.ts";
+import { formatProblem } from "../../config/problems.ts";
+import type { Config } from "../../config/schema.ts";
+import { AdminServer } from "../admin/server.ts";
+import { StartError } from "../errors.ts";
+import { createLog } from "../log.ts";
+import { checkPrivileges, type MissingPrivilege } from "../privileges.ts";
+import { Runtime } from "../runtime.ts";
+import { version } from "../version.ts";
+import { EXIT, type ExitCode, errorLine, type Output } from "./output.ts";
+
+/** What happens to the process; cli.ts connects it to signals and uncaught errors. */
+export interface ProcessEvents {
+  /** SIGTERM or SIGINT, as often as it comes. */
+  onStop(handler: (signal: string) => void): void;
+  /** SIGHUP. */
+  onReload(handler: () => void): void;
+  /** An error that nobody caught. The process goes on until run() says how to exit. */
+  onCrash(handler: (error: unknown) => void): void;
+}
+
+export interface RunOptions {
+  readonly configFile: string;
+  /** stdout is a terminal: log lines for people. */
+  readonly isTerminal: boolean;
+  readonly events: ProcessEvents;
+}
+
+/** How the run ended. `hung`: threads may be left that did not end in time, and must not be waited for. */
+export interface RunResult {
+  readonly code: ExitCode;
+  readonly hung: boolean;
+}
+
+const STDOUT = 1;
+/** For closing what is left; it is a few system calls. */
+const CLOSE_TIMEOUT_MS = 1_000;
+
+/** `accelproxy --config FILE`: runs until a signal or a failure ends it. Only one run per process. */
+export async function run(options: RunOptions, output: Output): Promise<RunResult> {
+  const loaded = await loadConfig(options.configFile);
+  if (!loaded.ok) {
+    for (const problem of loaded.problems) output.stderr(`${formatProblem(problem)}\n`);
+    return { code: EXIT.usage, hung: false };
+  }
+  const { config } = loaded;
+  const log = createLog({ level: config.log.level, readable: options.isTerminal, descriptor: STDOUT });
+  const missing = config.acceleration === "off" ? [] : checkPrivileges().missing;
+  if (missing.length > 0 && config.acceleration === "required") {
+    output.stderr(errorLine(explainRefusal(missing)));
+    return { code: EXIT.privilege, hung: false };
+  }
+  if (missing.length > 0)
+    log.warn({ missing }, "not accelerating: privileges are missing, sessions connect plainly");
+  return new Foreground(options, config, log, output).run(
+    config.acceleration !== "off" && missing.length === 0,
+  );
+}
+
+function explainRefusal(missing: readonly MissingPrivilege[]): string {
+  const names = missing.map(({ capability }) => capability).join(" and ");
+  const found = missing.map((lack) => lack.found).join("; ");
+  const remedies = [...new Set(missing.map(({ remedy }) => remedy))].join("; ");
+  return `${names} missing, which acceleration: required needs: ${found} (${remedies}; or write acceleration: preferred to proxy without)`;
+}
+
+/**
+ * One run of the proxy, from start to exit:
+ *
+ *   starting ─▶ running ─▶ draining ─▶ ended       stop; a second one, or a failure, ends at once from anywhere
+ */
+class Foreground {
+  readonly #options: RunOptions;
+  readonly #config: Config;
+  readonly #log: Logger;
+  readonly #output: Output;
+  #admin: AdminServer | undefined;
+  #runtime: Runtime | undefined;
+  #isStarting = true;
+  #stops = 0;
+  #isEnding = false;
+  #end: (result: RunResult) => void = () => {};
+  readonly #ended = new Promise<RunResult>((resolve) => {
+    this.#end = resolve;
+  });
+
+  constructor(options: RunOptions, config: Config, log: Logger, output: Output) {
+    this.#options = options;
+    this.#config = config;
+    this.#log = log;
+    this.#output = output;
+  }
+
+  run(accelerate: boolean): Promise<RunResult> {
+    const { events } = this.#options;
+    events.onCrash((error) => this.#fail(error, "uncaught error"));
+    events.onStop((signal) => this.#stop(signal));
+    events.onReload(() => this.#reload());
+    this.#log.info({ version, pid: process.pid, accelerate }, "starting");
+    this.#start(accelerate)
+      .finally(() => {
+        this.#isStarting = false;
+      })
+      .catch((error: unknown) => this.#failStart(error));
+    return this.#ended;
+  }
+
+  async #start(accelerate: boolean): Promise<void> {
+    const { configFile } = this.#options;
+    const [config, log] = [this.#config, this.#log];
+    if (config.admin !== null) {
+      const view = () => this.#runtime;
+      this.#admin = await AdminServer.start({
+        config: config.admin,
+        view,
+        log: log.child({ component: "admin" }),
+      });
+      log.info({ address: this.#admin.address }, "admin interface listening");
+    }
+    const onFatal = (error: Error) => this.#fail(error, "a thread ended");
+    this.#runtime = await Runtime.start({ configFile, config, log, accelerate, onFatal });
+    if (this.#isEnding) await this.#runtime.closeNow();
+    else if (this.#stops > 0) await this.#drain();
+    else log.info("started");
+  }
+
+  #stop(signal: string): void {
+    this.#stops += 1;
+    if (this.#stops > 1) {
+      this.#log.warn({ signal }, "stopping at once");
+      void this.#close(EXIT.done);
+      return;
+    }
+    this.#log.info({ signal, drainTimeoutMs: this.#config.drainTimeoutMs }, "stopping");
+    // Before the start is complete there is nothing to drain: #start() does it then.
+    if (this.#runtime !== undefined)
+      this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
+  }
+
+  async #drain(): Promise<void> {
+    await this.#runtime?.drain(this.#config.drainTimeoutMs);
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    await this.#admin?.close();
+    this.#log.info("stopped");
+    this.#end({ code: EXIT.done, hung: false });
+  }
+
+  #reload(): void {
+    if (this.#runtime === undefined) {
+      this.#log.warn("not reloading: the proxy is starting");
+      return;
+    }
+    this.#runtime.reload().catch((error: unknown) => this.#fail(error, "reload failed"));
+  }
+
+  #failStart(error: unknown): void {
+    if (!(error instanceof StartError)) {
+      this.#fail(error, "start failed");
+      return;
+    }
+    this.#log.debug({ err: error }, "start failed");
+    this.#output.stderr(errorLine(error.message));
+    void this.#close(EXIT.failed);
+  }
+
+  #fail(error: unknown, message: string): void {
+    if (this.#isEnding) return;
+    const err = error instanceof Error ? error : new Error(String(error));
+    this.#log.fatal({ err }, message);
+    this.#output.stderr(errorLine(`${message}: ${err.message} (the log has its stack; please report it)`));
+    void this.#close(EXIT.failed);
+  }
+
+  /** Closes whatever is open and ends, within CLOSE_TIMEOUT_MS whatever happens. */
+  async #close(code: ExitCode): Promise<void> {
+    if (this.#isEnding) return;
+    this.#isEnding = true;
+    const closed = Promise.all([this.#admin?.close(), this.#runtime?.closeNow()]);
+    const isClosed = await Promise.race([
+      closed.then(isTrue, isFalse),
+      afterMs(CLOSE_TIMEOUT_MS).then(isFalse),
+    ]);
+    if (!isClosed) this.#log.warn("not everything closed in time");
+    this.#end({ code, hung: !isClosed || this.#isStarting });
+  }
+}
+
+const isTrue = () => true;
+const isFalse = () => false;
+
+function afterMs(delayMs: number): Promise<void> {
+  return new Promise((resolve) => {
+    setTimeout(resolve, delayMs).unref();
+  });
+}
