@@ -48,11 +48,13 @@ const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
   status: ["admin", "json", "watch", "help"],
 };
 
+const ALL_OPTIONS = [...new Set(Object.values(COMMANDS).flat())];
+
 // Part of the interface, but of later versions.
 const PENDING_COMMANDS = ["probe", "checkpoint", "images", "keys", "intercept"];
 const PENDING_OPTIONS = ["restore", "receive"];
 
-export const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
+const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
 
 export const HELP = `Usage:
   accelproxy --config FILE                               run in the foreground
@@ -95,7 +97,7 @@ function readCommand(args: readonly string[]): Command {
   const allowed = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
   for (const token of tokens) {
     if (token.kind === "option" && !isOption(token.rawName))
-      throw unknownOption(token.rawName, allowed ?? []);
+      throw unknownOption(token.rawName, allowed ?? ALL_OPTIONS);
   }
   if (word === "" && words.length > 0) throw new UsageError("the command is empty (see accelproxy --help)");
   if (allowed === undefined) throw unknownCommand(word);

@@ -3,7 +3,7 @@ import pino from "pino";
 
 /** The log: JSON lines on stdout for programs, readable lines when a person looks at a terminal. */
 
-export type LogLevel = pino.LevelWithSilent;
+type LogLevel = pino.LevelWithSilent;
 
 export interface LogOptions {
   readonly level: LogLevel;

@@ -21,7 +21,7 @@ const ADDRESSES_MAX = 64;
 const QUERY = { timeout: 2_000, tries: 2 } as const;
 
 /** One answer of DNS; `ttl` in seconds. */
-export interface AddressRecord {
+interface AddressRecord {
   readonly address: string;
   readonly ttl: number;
 }

@@ -14,7 +14,7 @@ import { formatMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
  * another origin. It listens before the proxy runs, and answers 503 until then.
  */
 
-export type AdminConfig = NonNullable<Config["admin"]>;
+type AdminConfig = NonNullable<Config["admin"]>;
 
 export interface AdminOptions {
   readonly config: AdminConfig;

@@ -1,0 +1,110 @@
+import { suite } from "uvu";
+import * as assert from "uvu/assert";
+import { type Command, parseCommandLine } from "../../proxy/args.ts";
+
+/**
+ * Goal: every right command line is understood, every wrong one gets one line that names the fault and a remedy.
+ * Method: tables of command lines.
+ */
+
+const right = suite("args: right usage");
+const socket = { kind: "unix", path: "/run/accelproxy.sock" } as const;
+const rightUsages: readonly (readonly [args: readonly string[], want: Command])[] = [
+  [["--help"], { kind: "help" }],
+  [["check", "--help"], { kind: "help" }],
+  [["--config", "x", "--help"], { kind: "help" }],
+  [["--version"], { kind: "version" }],
+  [["--config", "a.yaml"], { kind: "run", configFile: "a.yaml" }],
+  [["--config=a.yaml"], { kind: "run", configFile: "a.yaml" }],
+  [["--config=-a.yaml"], { kind: "run", configFile: "-a.yaml" }],
+  [["check", "--config", "a b.yaml"], { kind: "check", configFile: "a b.yaml" }],
+  [["--config", "a.yaml", "check"], { kind: "check", configFile: "a.yaml" }],
+  [["doctor"], { kind: "doctor", json: false }],
+  [["doctor", "--json"], { kind: "doctor", json: true }],
+  [["status"], { kind: "status", admin: socket, json: false, watch: false }],
+  [["status", "--json", "--watch"], { kind: "status", admin: socket, json: true, watch: true }],
+  [
+    ["status", "--admin", "unix:/tmp/a.sock"],
+    { kind: "status", admin: { kind: "unix", path: "/tmp/a.sock" }, json: false, watch: false },
+  ],
+  [
+    ["status", "--admin=127.0.0.1:9901"],
+    { kind: "status", admin: { kind: "tcp", host: "127.0.0.1", port: 9901 }, json: false, watch: false },
+  ],
+  [
+    ["status", "--admin", "[::1]:9901"],
+    { kind: "status", admin: { kind: "tcp", host: "::1", port: 9901 }, json: false, watch: false },
+  ],
+  [
+    ["status", "--admin", "localhost:9901"],
+    { kind: "status", admin: { kind: "tcp", host: "localhost", port: 9901 }, json: false, watch: false },
+  ],
+];
+for (const [args, want] of rightUsages) {
+  right(`given ${args.join(" ")}, then ${want.kind}`, () => {
+    assert.equal(parseCommandLine(args), { ok: true, command: want });
+  });
+}
+right.run();
+
+const wrong = suite("args: wrong usage");
+const wrongUsages: readonly (readonly [args: readonly string[], want: RegExp])[] = [
+  [[], /--config is missing \(write accelproxy --config FILE/],
+  [[""], /the command is empty/],
+  [["check"], /--config is missing \(write accelproxy check --config FILE\)/],
+  [["--config"], /--config needs a value/],
+  [["--config", ""], /--config needs a value/],
+  [["--config="], /--config needs a value/],
+  [["--config", "--json"], /--config needs a value before "--json"/],
+  [["--config", "a\0b"], /NUL/],
+  [["--config", "a", "--config", "b"], /--config is given twice/],
+  [["--config", "a", "b"], /unknown command "b"/],
+  [["check", "--config", "a", "b"], /accelproxy check takes no "b"/],
+  [["check", "doctor"], /takes no "doctor"/],
+  [["chek", "--config", "a"], /unknown command "chek" \(did you mean check\?\)/],
+  [["Status"], /did you mean status\?/],
+  [["run", "--config", "a"], /unknown command "run"/],
+  [["help"], /unknown command "help" \(see accelproxy --help\)/],
+  [["__proto__"], /unknown command/],
+  [["constructor"], /unknown command/],
+  [["--confg", "a"], /unknown option "--confg" \(did you mean --config\?\)/],
+  [["--constructor"], /unknown option "--constructor"/],
+  [["-c", "a"], /unknown option "-c"/],
+  [["-h"], /unknown option "-h"/],
+  [["--no-json"], /unknown option "--no-json"/],
+  [["--help", "--bogus"], /unknown option "--bogus"/],
+  [["--help=yes"], /--help takes no value/],
+  [["--json"], /accelproxy takes no --json/],
+  [["--watch", "--config", "a"], /accelproxy takes no --watch/],
+  [["check", "--json", "--config", "a"], /accelproxy check takes no --json/],
+  [["doctor", "--config", "a"], /accelproxy doctor takes no --config/],
+  [["doctor", "--json", "--json"], /--json is given twice/],
+  [["doctor", "--json=1"], /--json takes no value/],
+  [["doctor", "now"], /accelproxy doctor takes no "now"/],
+  [["status", "--version"], /accelproxy status takes no --version/],
+  [["status", "--admin"], /--admin needs a value \(write --admin ADDRESS\)/],
+  [["status", "--admin", "nowhere"], /--admin: .*has no port/],
+  [["status", "--admin", "127.0.0.1:0"], /--admin: .*port 0/],
+  [["status", "--admin", "127.0.0.1:65536"], /--admin: .*65536/],
+  [["status", "--admin", "::1:9901"], /--admin: /],
+  [["status", "--admin", "unix:run.sock"], /--admin: .*no absolute path/],
+  [["status", "--admin", "/run/a.sock"], /--admin: .*write unix:\/run\/a.sock/],
+  [["status", "--admin", "http://127.0.0.1:9901"], /--admin: .*is a URL/],
+  [["probe", "10.0.0.7:80", "--count", "3"], /the command probe is not supported yet/],
+  [["checkpoint", "--dir", "d"], /the command checkpoint is not supported yet/],
+  [["images", "d"], /the command images is not supported yet/],
+  [["keys", "d"], /the command keys is not supported yet/],
+  [["intercept", "--print"], /the command intercept is not supported yet/],
+  [["--config", "a", "--restore", "d"], /--restore is not supported yet/],
+  [["--config", "a", "--receive=127.0.0.1:1"], /--receive is not supported yet/],
+];
+for (const [args, want] of wrongUsages) {
+  wrong(`given ${JSON.stringify(args.join(" "))}, then ${want.source}`, () => {
+    const parsed = parseCommandLine(args);
+    if (parsed.ok) throw new Error("accepted");
+    assert.match(parsed.message, want);
+    assert.not.match(parsed.message, /\n/);
+    assert.match(parsed.message, /\(.+\)$/, "no remedy");
+  });
+}
+wrong.run();
