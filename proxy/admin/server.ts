@@ -1,6 +1,7 @@
-import { lstatSync, rmSync, type Stats } from "node:fs";
+import { existsSync, lstatSync, rmSync, type Stats } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
+import { dirname } from "node:path";
 import type pino from "pino";
 import { formatAdminBind, isLoopback } from "../../config/addresses.ts";
 import type { Config } from "../../config/schema.ts";
@@ -244,7 +245,9 @@ const SOCKET_FAILURES: Readonly<Record<string, string>> = {
 
 function bindError(bind: AdminConfig["bind"], cause: unknown): StartError {
   const address = formatAdminBind(bind);
-  const text = bind.kind === "unix" ? SOCKET_FAILURES[errorSymbol(cause)] : undefined;
+  // libuv says EACCES where bind(2) says ENOENT (uv_pipe_bind), so the folder is looked for.
+  const isLost = bind.kind === "unix" && !existsSync(dirname(bind.path));
+  const text = bind.kind === "unix" ? SOCKET_FAILURES[isLost ? "ENOENT" : errorSymbol(cause)] : undefined;
   if (text === undefined) return listenError("admin interface", address, cause);
   return new StartError("ACCEL_LISTEN", `admin interface: ${address}: ${text}`, { cause });
 }
