@@ -42,6 +42,11 @@ interface ReceiveBuffers {
   readonly count: number;
 }
 
+/** Where a buffer lies, for send(). */
+export function bufferAddress({ memory, size }: ReceiveBuffers, bufferId: number): number {
+  return memory.address + bufferId * size;
+}
+
 export interface Driver {
   readonly name: "io_uring" | "epoll";
   readonly buffers: ReceiveBuffers;

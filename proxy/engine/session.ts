@@ -19,62 +19,37 @@
  */
 import { SHUT_WR } from "../../native/abi/socket.ts";
 import { SyscallError } from "../../native/errno.ts";
-import { newTcpSocket } from "../../native/net/tcp-socket.ts";
-import { getTcpInfo, setLingerZero, type TcpInfo } from "../../native/sockopt.ts";
+import { setLingerZero } from "../../native/sockopt.ts";
 import type { Ending } from "../../pool/entry-table.ts";
-import type { Lease } from "../../pool/taker.ts";
 import type { ConnectionPath } from "../status.ts";
+import { bufferAddress } from "./driver.ts";
 import type { ListenerState, SessionServices } from "./engine.ts";
+import { FirstFlight, isAcknowledged, sentOneSegmentOnly } from "./first-flight.ts";
 import * as limits from "./limits.ts";
+import { OP, SessionRequests } from "./session-requests.ts";
+import { assertMove, type SessionState } from "./session-state.ts";
 import type { Server } from "./upstream.ts";
-
-export type SessionState = "free" | "waiting" | "connecting" | "unproven" | "judging" | "open" | "closing";
-
-const MOVES = {
-  free: ["waiting"],
-  waiting: ["connecting", "unproven", "closing"],
-  connecting: ["open", "closing"],
-  unproven: ["open", "judging", "closing"],
-  judging: ["connecting", "closing"],
-  open: ["closing"],
-  closing: ["free"],
-} as const satisfies Record<SessionState, readonly SessionState[]>;
-
-/** Requests of a session; the low four bits of a tag, above them the epoch of the upstream socket. */
-export const OP = {
-  clientRecv: 0,
-  clientSend: 1,
-  upstreamRecv: 2,
-  upstreamSend: 3,
-  connect: 4,
-} as const;
-type Op = (typeof OP)[keyof typeof OP];
-const OPS: readonly Op[] = Object.values(OP);
+import { UpstreamSocket } from "./upstream-socket.ts";
 
 const NONE = -1;
 
 export class Session {
   readonly slot: number;
   state: SessionState = "free";
+  /** Where its client came from; set by begin(). */
+  listener!: ListenerState;
   /** When something must have happened, ms of nowMs(); Infinity: never. */
   deadlineMs = Number.POSITIVE_INFINITY;
   /** Position in the engine's list of sessions in use. */
   listIndex = NONE;
   readonly #services: SessionServices;
-  #listener!: ListenerState;
-  /** Requests under way, a bit per op; for upstream ops of the current epoch only. */
-  #pending = 0;
-  /** How many requests of any epoch are under way: the session is free when none is. */
-  #outstanding = 0;
-  #epoch = 0;
+  readonly #requests: SessionRequests;
+  /** Kept while it may have to be sent again. */
+  readonly #flight: FirstFlight;
+  readonly #upstream = new UpstreamSocket();
   #client = NONE;
-  #upstream = NONE;
   #server: Server | undefined;
-  #lease: Lease | undefined;
   #path: ConnectionPath = "failed";
-  /** The first flight, kept while it may have to be sent again. */
-  #flight = NONE;
-  #flightLength = 0;
   #sendingFlight = false;
   /** Bytes received from one side and not yet sent to the other. */
   #upBuffer = NONE;
@@ -97,19 +72,14 @@ export class Session {
   constructor(slot: number, services: SessionServices) {
     this.slot = slot;
     this.#services = services;
-  }
-
-  get listener(): ListenerState {
-    return this.#listener;
+    this.#requests = new SessionRequests(services.driver, slot);
+    this.#flight = new FirstFlight(services.flights);
   }
 
   /** Begins with an accepted socket, which the session owns from now on. */
   begin(listener: ListenerState, client: number, nowMs: number): void {
-    this.#listener = listener;
+    this.listener = listener;
     this.#client = client;
-    this.#upstream = NONE;
-    this.#server = undefined;
-    this.#lease = undefined;
     this.#path = "failed";
     this.#clientEnded = false;
     this.#upstreamEnded = false;
@@ -125,18 +95,15 @@ export class Session {
     this.#lastActivityMs = nowMs;
     this.#move("waiting", nowMs);
     this.#deadline(nowMs + listener.share.takeAfterMs);
-    this.#receive(OP.clientRecv, client);
+    this.#requests.receive(OP.clientRecv, client);
   }
 
   /** One completion. `tag` is what the request was queued with. */
   complete(tag: number, result: number, bufferId: number, nowMs: number): void {
-    const op = (tag & 0xf) as Op;
-    this.#outstanding -= 1;
-    const current = ((tag >>> 4) & 0xf) === this.#epoch || op <= OP.clientSend;
-    if (current) this.#pending &= ~(1 << op);
-    if (this.state === "closing" || !current) {
+    const op = this.#requests.complete(tag);
+    if (this.state === "closing" || op === undefined) {
       if (bufferId >= 0) this.#services.driver.release(bufferId);
-      if (this.state === "closing" && this.#outstanding === 0) this.#end(nowMs);
+      if (this.state === "closing" && this.#requests.isIdle) this.#end(nowMs);
       return;
     }
     this.#lastActivityMs = nowMs;
@@ -156,10 +123,6 @@ export class Session {
       case OP.connect:
         this.#onConnected(result, nowMs);
         break;
-      default: {
-        const unreachable: never = op;
-        throw new Error(`no such request: ${unreachable}`);
-      }
     }
   }
 
@@ -183,14 +146,10 @@ export class Session {
         break;
       case "closing":
         this.#deadline(Number.POSITIVE_INFINITY);
-        this.#services.log.warn({ slot: this.slot, outstanding: this.#outstanding }, "session does not end");
+        this.#services.log.warn({ slot: this.slot }, "session does not end");
         break;
       case "free":
         break;
-      default: {
-        const unreachable: never = this.state;
-        throw new Error(`no such state: ${unreachable}`);
-      }
     }
   }
 
@@ -212,7 +171,7 @@ export class Session {
     } else {
       this.#upBuffer = bufferId;
       this.#upLength = result;
-      this.#services.counters.add(this.#listener.share.route, "bytesUpstream", result);
+      this.#services.counters.add(this.listener.share.route, "bytesUpstream", result);
     }
     if (this.state === "waiting") this.#attach(nowMs);
     else if (this.state === "unproven" || this.state === "open") this.#sendUpstream(nowMs);
@@ -221,43 +180,27 @@ export class Session {
 
   /** Passes on what the client sent: a flight to be sent again, its bytes, then its end. */
   #sendUpstream(nowMs: number): void {
-    if (this.#flight !== NONE && this.state === "open") {
+    if (this.#flight.isKept && this.state === "open") {
       this.#sendingFlight = true;
-      this.#send(
-        OP.upstreamSend,
-        this.#upstream,
-        this.#services.flights.address(this.#flight),
-        this.#flightLength,
-      );
+      this.#requests.send(OP.upstreamSend, this.#upstream.fd, this.#flight.address, this.#flight.length);
     } else if (this.#upBuffer !== NONE) {
-      const address = this.#address(this.#upBuffer);
+      const address = bufferAddress(this.#services.driver.buffers, this.#upBuffer);
       if (this.state === "unproven") {
-        if (this.#bytesSent === 0 && !this.#ackSent) this.#keepFlight(address);
-        else this.#dropFlight(); // a second segment: a reset would no longer prove anything
+        if (this.#bytesSent === 0 && !this.#ackSent) this.#flight.keep(address, this.#upLength);
+        else this.#flight.drop(); // a second segment: a reset would no longer prove anything
       }
-      this.#send(OP.upstreamSend, this.#upstream, address, this.#upLength);
+      this.#requests.send(OP.upstreamSend, this.#upstream.fd, address, this.#upLength);
     } else if (this.#clientEnded) {
       this.#endUpstream(nowMs);
     } else {
-      this.#receive(OP.clientRecv, this.#client);
+      this.#requests.receive(OP.clientRecv, this.#client);
     }
-  }
-
-  #keepFlight(address: number): void {
-    this.#flight = this.#services.flights.keep(address, this.#upLength);
-    this.#flightLength = this.#upLength;
-  }
-
-  #dropFlight(): void {
-    if (this.#flight === NONE) return;
-    this.#services.flights.drop(this.#flight);
-    this.#flight = NONE;
   }
 
   #onUpstreamSent(result: number, nowMs: number): void {
     if (this.#sendingFlight) {
       this.#sendingFlight = false;
-      this.#dropFlight();
+      this.#flight.drop();
     } else {
       this.#releaseUp();
     }
@@ -272,8 +215,8 @@ export class Session {
   #endUpstream(nowMs: number): void {
     if (this.#finSent) return;
     this.#finSent = true;
-    if (this.state === "unproven") this.#dropFlight();
-    this.#services.driver.shutdown(this.#upstream, SHUT_WR);
+    if (this.state === "unproven") this.#flight.drop();
+    this.#services.driver.shutdown(this.#upstream.fd, SHUT_WR);
     this.#closeIfDone(nowMs);
   }
 
@@ -293,14 +236,19 @@ export class Session {
     }
     this.#countFirstByte(nowMs);
     this.#downBuffer = bufferId;
-    this.#services.counters.add(this.#listener.share.route, "bytesDownstream", result);
-    this.#send(OP.clientSend, this.#client, this.#address(bufferId), result);
+    this.#services.counters.add(this.listener.share.route, "bytesDownstream", result);
+    this.#requests.send(
+      OP.clientSend,
+      this.#client,
+      bufferAddress(this.#services.driver.buffers, bufferId),
+      result,
+    );
   }
 
   #onClientSent(result: number, nowMs: number): void {
     this.#releaseDown();
     if (result < 0) this.#close("reset", nowMs);
-    else this.#receive(OP.upstreamRecv, this.#upstream);
+    else this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
   }
 
   /** The upstream's socket failed. Before anything was heard of it, it may never have existed. */
@@ -315,10 +263,10 @@ export class Session {
 
   /** The upstream exists and has, or may have, our first flight: it must never be sent again. */
   #prove(nowMs: number): void {
-    this.#dropFlight();
-    if (this.#bytesSent > 0 && !this.#ackSent) this.#server?.taker?.reportFlight(true);
+    this.#flight.drop();
+    if (this.#bytesSent > 0 && !this.#ackSent) this.#upstream.reportFlight(true);
     this.#move("open", nowMs);
-    this.#deadline(nowMs + this.#listener.share.idleTimeoutMs);
+    this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
   }
 
   #countFirstByte(nowMs: number): void {
@@ -331,43 +279,33 @@ export class Session {
 
   /** Gets an upstream connection: from the pool, else by an ordinary connect. */
   #attach(nowMs: number): void {
-    const server = this.#listener.upstream.next();
+    const server = this.listener.upstream.next();
     if (!server) {
       this.#close("reset", nowMs); // every name of the upstream failed to resolve
       return;
     }
     this.#server = server;
     this.#startedMs = nowMs;
-    this.#connectDeadlineMs = nowMs + this.#listener.upstream.connectTimeoutMs;
-    const lease = this.#take(server);
-    if (!lease) {
+    this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
+    const startedMs = performance.now();
+    if (!this.#upstream.take(server)) {
       this.#path = "direct";
       this.#connect(nowMs);
       return;
     }
+    this.#services.counters.observeMaterialize((performance.now() - startedMs) / 1e3);
     this.#path = "accelerated";
-    this.#lease = lease;
-    this.#upstream = lease.fd;
     this.#move("unproven", nowMs);
-    this.#receive(OP.upstreamRecv, this.#upstream);
+    this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
     if (this.#upBuffer !== NONE || this.#clientEnded) this.#sendUpstream(nowMs);
     else this.#acknowledge();
     this.#watchUnproven(nowMs);
   }
 
-  #take(server: Server): Lease | undefined {
-    if (!server.taker) return undefined;
-    const startedMs = performance.now();
-    const lease = server.taker.take();
-    if (lease) this.#services.counters.observeMaterialize((performance.now() - startedMs) / 1e3);
-    return lease;
-  }
-
-  /** Nothing to send: completes the handshake by a raw ACK, so that a server which speaks first can. */
+  /** Nothing to send yet, but the server may speak first. After this the flight is never replayed. */
   #acknowledge(): void {
-    if (!this.#lease) return;
     this.#ackSent = true;
-    this.#server?.taker?.sendAck(this.#lease);
+    this.#upstream.acknowledge();
   }
 
   #watchUnproven(nowMs: number): void {
@@ -390,14 +328,13 @@ export class Session {
       this.#deadline(this.#stateSinceMs + limits.FLIGHT_SILENCE);
       return;
     }
-    const info = this.#upstreamInfo();
-    if (info && info.bytesAcked > 0) {
+    if (isAcknowledged(this.#upstream.fd)) {
       this.#prove(nowMs);
     } else if (since >= this.#flightTimeoutMs()) {
       this.#path = "failed";
       this.#close("reset", nowMs);
     } else {
-      if (!this.#silenceReported) this.#server?.taker?.reportFlight(false);
+      if (!this.#silenceReported) this.#upstream.reportFlight(false);
       this.#silenceReported = true;
       this.#deadline(this.#stateSinceMs + this.#flightTimeoutMs());
     }
@@ -405,25 +342,18 @@ export class Session {
 
   /** A half-open the network forgot swallows the flight: bounded like a connect that is never answered. */
   #flightTimeoutMs(): number {
-    return Math.max(this.#listener.upstream.connectTimeoutMs, limits.FLIGHT_SILENCE + 100);
+    return Math.max(this.listener.upstream.connectTimeoutMs, limits.FLIGHT_SILENCE + 100);
   }
 
   /** DESIGN section 6: what must hold before the reset's own evidence is even looked at. */
   #mayReplay(): boolean {
-    if (this.#flight === NONE || this.#ackSent || this.#finSent) return false;
-    const info = this.#upstreamInfo();
-    return (
-      info !== undefined &&
-      info.segsOut === 1 &&
-      info.totalRetrans === 0 &&
-      info.bytesAcked === 0 &&
-      info.bytesReceived === 0
-    );
+    if (!this.#flight.isKept || this.#ackSent || this.#finSent) return false;
+    return sentOneSegmentOnly(this.#upstream.fd);
   }
 
   #judge(nowMs: number): void {
-    if (this.#isPending(OP.upstreamSend)) return; // it fails too and comes back here
-    const verdict = this.#lease && this.#server?.taker?.verdict(this.#lease);
+    if (this.#requests.isPending(OP.upstreamSend)) return; // it fails too and comes back here
+    const verdict = this.#upstream.verdict();
     if (verdict === "unborn") this.#replay(nowMs);
     else if (verdict === "other" || nowMs - this.#stateSinceMs >= limits.VERDICT_WAIT) {
       this.#close("reset", nowMs, "passive");
@@ -435,11 +365,11 @@ export class Session {
   /** The flight never arrived: sends it once more, over an ordinary connection. */
   #replay(nowMs: number): void {
     this.#path = "replayed";
-    this.#server?.taker?.reportReplay();
-    this.#services.log.debug({ server: this.#server?.name }, "replaying a first flight");
+    this.#upstream.reportReplay();
+    this.#services.log.debug({ server: this.#upstream.serverName }, "replaying a first flight");
     this.#dropUpstream("passive");
     this.#bytesSent = 0;
-    this.#connectDeadlineMs = nowMs + this.#listener.upstream.connectTimeoutMs;
+    this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
     this.#connect(nowMs);
   }
 
@@ -448,7 +378,7 @@ export class Session {
     if (this.state !== "connecting") this.#move("connecting", nowMs);
     this.#serversTried += 1;
     try {
-      this.#upstream = newTcpSocket(server.family, this.#services.socketFlags).release();
+      this.#upstream.open(server, this.#services.socketFlags);
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       this.#services.log.warn({ err: error }, "no socket for an upstream connection");
@@ -456,32 +386,30 @@ export class Session {
       return;
     }
     // Each server gets its share of the time, so that a silent one does not use up all of it.
-    const { size } = this.#listener.upstream;
-    const share = this.#listener.upstream.connectTimeoutMs / Math.max(1, size);
+    const { size } = this.listener.upstream;
+    const share = this.listener.upstream.connectTimeoutMs / Math.max(1, size);
     this.#deadline(Math.min(this.#connectDeadlineMs, nowMs + share));
-    this.#start(OP.connect);
-    const { driver, sockaddr } = this.#services;
+    const { sockaddr } = this.#services;
     sockaddr.bytes.set(server.sockaddr);
-    const { length } = server.sockaddr;
-    driver.connect(this.#upstream, sockaddr.address, length, this.slot, this.#tag(OP.connect));
+    this.#requests.connect(this.#upstream.fd, sockaddr.address, server.sockaddr.length);
   }
 
   #onConnected(result: number, nowMs: number): void {
     if (result < 0) {
-      this.#services.log.debug({ server: this.#server?.name, errno: -result }, "connect failed");
+      this.#services.log.debug({ server: this.#upstream.serverName, errno: -result }, "connect failed");
       this.#tryNextServer(nowMs);
       return;
     }
     this.#move("open", nowMs);
-    this.#deadline(nowMs + this.#listener.share.idleTimeoutMs);
-    this.#receive(OP.upstreamRecv, this.#upstream);
-    const waiting = this.#upBuffer !== NONE || this.#flight !== NONE || this.#clientEnded;
-    if (waiting || !this.#isPending(OP.clientRecv)) this.#sendUpstream(nowMs);
+    this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
+    this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
+    const waiting = this.#upBuffer !== NONE || this.#flight.isKept || this.#clientEnded;
+    if (waiting || !this.#requests.isPending(OP.clientRecv)) this.#sendUpstream(nowMs);
   }
 
   #tryNextServer(nowMs: number): void {
     this.#dropUpstream("passive");
-    const { upstream } = this.#listener;
+    const { upstream } = this.listener;
     if (this.#serversTried >= upstream.size || nowMs >= this.#connectDeadlineMs) {
       this.#close("reset", nowMs);
       return;
@@ -492,30 +420,14 @@ export class Session {
 
   /** Lets go of the upstream socket; late completions of its requests are told by their epoch. */
   #dropUpstream(ending: Ending): void {
-    const { driver } = this.#services;
-    for (const op of OPS) {
-      if (op >= OP.upstreamRecv && this.#isPending(op)) driver.cancel(this.slot, this.#tag(op));
-    }
-    if (this.#upstream !== NONE) driver.close(this.#upstream);
-    this.#upstream = NONE;
-    this.#pending &= (1 << OP.clientRecv) | (1 << OP.clientSend);
-    this.#epoch = (this.#epoch + 1) & 0xf;
-    if (this.#lease) this.#server?.taker?.finish(this.#lease, ending, this.#bytesSent);
-    this.#lease = undefined;
-  }
-
-  #upstreamInfo(): TcpInfo | undefined {
-    try {
-      return getTcpInfo(this.#upstream);
-    } catch {
-      return undefined; // without it nothing is proven
-    }
+    this.#requests.abandonUpstream();
+    this.#upstream.drop(this.#services.driver, ending, this.#bytesSent);
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------
 
   #watchIdle(nowMs: number): void {
-    const idleUntilMs = this.#lastActivityMs + this.#listener.share.idleTimeoutMs;
+    const idleUntilMs = this.#lastActivityMs + this.listener.share.idleTimeoutMs;
     if (nowMs >= idleUntilMs) this.#close("fin", nowMs);
     else this.#deadline(idleUntilMs);
   }
@@ -535,21 +447,18 @@ export class Session {
   ): void {
     const { driver, counters } = this.#services;
     const reached = this.state === "open" || this.state === "unproven" || this.state === "judging";
-    counters.countPath(this.#listener.share.route, reached ? this.#path : "failed");
+    counters.countPath(this.listener.share.route, reached ? this.#path : "failed");
     this.#move("closing", nowMs);
     this.#deadline(nowMs + limits.CLOSE_LIMIT);
-    for (const op of OPS) {
-      if (op <= OP.clientSend && this.#isPending(op)) driver.cancel(this.slot, this.#tag(op));
-    }
+    this.#requests.cancelClient();
     if (how === "reset") {
       setLingerZero(this.#client);
-      if (this.#upstream !== NONE) setLingerZero(this.#upstream);
+      if (this.#upstream.isOpen) setLingerZero(this.#upstream.fd);
     }
     this.#dropUpstream(ending);
     driver.close(this.#client);
     this.#client = NONE;
-    this.#dropFlight();
-    if (this.#outstanding === 0) this.#end(nowMs);
+    if (this.#requests.isIdle) this.#end(nowMs);
   }
 
   /** Who closed first decides whose TIME_WAIT it is. */
@@ -557,7 +466,9 @@ export class Session {
     return this.#upstreamEnded && !this.#clientEndedFirst ? "passive" : "active";
   }
 
+  /** Nothing is in the kernel's hands any more: only now may buffers be someone else's. */
   #end(nowMs: number): void {
+    this.#flight.drop();
     if (this.#upBuffer !== NONE) this.#releaseUp();
     if (this.#downBuffer !== NONE) this.#releaseDown();
     this.#deadline(Number.POSITIVE_INFINITY);
@@ -568,9 +479,7 @@ export class Session {
   // --- small parts ------------------------------------------------------------------------------------------------
 
   #move(to: SessionState, nowMs: number): void {
-    if (!(MOVES[this.state] as readonly SessionState[]).includes(to)) {
-      throw new Error(`session: no move ${this.state} → ${to}`);
-    }
+    assertMove(this.state, to);
     this.state = to;
     this.#stateSinceMs = nowMs;
   }
@@ -580,39 +489,9 @@ export class Session {
     this.#services.watch(deadlineMs);
   }
 
-  #tag(op: Op): number {
-    // The client's requests outlive an upstream socket, so they carry no epoch.
-    return op <= OP.clientSend ? op : (this.#epoch << 4) | op;
-  }
-
-  #start(op: Op): void {
-    this.#pending |= 1 << op;
-    this.#outstanding += 1;
-  }
-
-  #isPending(op: Op): boolean {
-    return (this.#pending & (1 << op)) !== 0;
-  }
-
-  #receive(op: Op, fd: number): void {
-    this.#start(op);
-    this.#services.driver.recv(fd, this.slot, this.#tag(op));
-  }
-
-  #send(op: Op, fd: number, address: number, length: number): void {
-    this.#start(op);
-    this.#services.driver.send(fd, address, length, this.slot, this.#tag(op));
-  }
-
-  #address(bufferId: number): number {
-    const { memory, size } = this.#services.driver.buffers;
-    return memory.address + bufferId * size;
-  }
-
   #releaseUp(): void {
     this.#services.driver.release(this.#upBuffer);
     this.#upBuffer = NONE;
-    this.#upLength = 0;
   }
 
   #releaseDown(): void {
