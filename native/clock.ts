@@ -1,3 +1,7 @@
+import { check } from "./errno.ts";
+import { libc } from "./libc.ts";
+import { Memory } from "./memory.ts";
+
 /**
  * CLOCK_MONOTONIC, the same in every thread of the process and without allocation.
  *
@@ -20,4 +24,16 @@ export function nowMs32(): number {
 /** Milliseconds from `then` to `now`, both of nowMs32(); right for ages below 24 days. */
 export function ageMs32(now: number, then: number): number {
   return (now - then) | 0;
+}
+
+// From include/uapi/linux/time.h.
+const CLOCK_THREAD_CPUTIME_ID = 3;
+let timespec: Memory | undefined;
+
+/** CPU time of the calling thread, user and system, in µs. One call costs about 0.3 µs itself. */
+export function threadCpuUs(): number {
+  timespec ??= Memory.anonymous(4096);
+  check(libc.clockGettimeAt(CLOCK_THREAD_CPUTIME_ID, timespec.address), "clock_gettime", {});
+  // struct timespec: two i64; a thread's seconds fit 32 bits.
+  return timespec.view.getUint32(0, true) * 1e6 + timespec.view.getUint32(8, true) / 1e3;
 }
