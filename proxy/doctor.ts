@@ -81,7 +81,8 @@ function checkFilter(): Check {
     ok: refusal === undefined,
     required: true,
     found: refusal === undefined ? "SO_ATTACH_FILTER works" : describeSyscallError(refusal),
-    remedy: "allow SO_ATTACH_FILTER in the seccomp profile or security module of the container or service",
+    remedy:
+      "grant CAP_NET_ADMIN, and allow SO_ATTACH_FILTER in the seccomp profile or security module of the container or service",
   };
 }
 

@@ -61,7 +61,10 @@ export function tryCapability(capability: Capability): SyscallError | undefined 
     : refusalOf(() => probeRoute(LOOPBACK, ANY_PORT));
 }
 
-/** The refusal of SO_ATTACH_FILTER on a listener, which needs no capability. */
+/**
+ * The refusal of SO_ATTACH_FILTER on a TCP listener. It takes CAP_NET_ADMIN on Linux 6.18 (tried; on UDP sockets
+ * nothing), while older documentation asks for no capability.
+ */
 export function tryFilter(): SyscallError | undefined {
   return refusalOf(() => reservePort(false).fd.close());
 }

@@ -156,6 +156,7 @@ class Foreground {
   }
 
   #failStart(error: unknown): void {
+    if (this.#isEnding) return; // a thread that ended was reported already
     if (!(error instanceof StartError)) {
       this.#fail(error, "start failed");
       return;
