@@ -5,6 +5,7 @@ import { wakeEventFd } from "../native/eventfd.ts";
 import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
 import type { FromKeeper, KeeperThreadData, ToKeeper } from "./keeper-thread.ts";
+import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 import { KeeperSignal } from "./signal.ts";
 
@@ -34,18 +35,23 @@ interface Waiter {
 export class KeeperHandle {
   readonly share: KeeperShare;
   readonly #worker: Worker;
+  readonly #log: Logger;
   readonly #waiting = new Map<number, Waiter>();
   #onStopped: (() => void) | undefined;
   #nextId = 1;
 
-  private constructor(worker: Worker, share: KeeperShare) {
+  private constructor(worker: Worker, share: KeeperShare, log: Logger) {
     this.#worker = worker;
+    this.#log = log;
     this.share = share;
     worker.on("message", (message: FromKeeper) => this.#onMessage(message));
   }
 
-  /** Starts the thread. `onCrash` is told when it ends without having been stopped: our bug. */
-  static async start(logLevel: string, onCrash: (error: Error) => void): Promise<KeeperHandle> {
+  /**
+   * Starts the thread, whose lines from `logLevel` up go to `log`. `onCrash` is told when it ends without
+   * having been stopped: our bug.
+   */
+  static async start(logLevel: string, log: Logger, onCrash: (error: Error) => void): Promise<KeeperHandle> {
     const data: KeeperThreadData = {
       table: new EntryTable().buffer,
       signal: KeeperSignal.newBuffer(),
@@ -60,7 +66,7 @@ export class KeeperHandle {
       });
       worker.once("error", reject);
     });
-    return new KeeperHandle(worker, { table: data.table, signal: data.signal, wakeFd });
+    return new KeeperHandle(worker, { table: data.table, signal: data.signal, wakeFd }, log);
   }
 
   /** Starts a pool. Rejects with PoolError ACCEL_EPERM without CAP_NET_RAW or CAP_NET_ADMIN. */
@@ -99,6 +105,10 @@ export class KeeperHandle {
       return;
     }
     if (message.kind === "started") return;
+    if (message.kind === "log") {
+      this.#log[message.level](message.fields, message.message);
+      return;
+    }
     const id = message.kind === "added" ? message.share.id : message.id;
     const waiter = this.#waiting.get(id);
     this.#waiting.delete(id);

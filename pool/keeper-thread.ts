@@ -3,11 +3,11 @@
  * wakes its eventfd as well.
  */
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
-import { pino } from "pino";
 import { SyscallError } from "../native/errno.ts";
 import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
 import { Keeper } from "./keeper.ts";
+import { forwardingLogger, type LogMessage } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 
 export interface KeeperThreadData {
@@ -25,13 +25,12 @@ export type FromKeeper =
   | { readonly kind: "started"; readonly wakeFd: number }
   | { readonly kind: "added"; readonly share: PoolShare }
   | { readonly kind: "failed"; readonly id: number; readonly code: string; readonly message: string }
-  | { readonly kind: "stopped" };
+  | { readonly kind: "stopped" }
+  | LogMessage;
 
 function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void {
-  // Synchronous: a thread that sleeps in a system call never gets to flush a stream.
-  const log = pino({ level: data.logLevel }, pino.destination({ dest: 1, sync: true }));
-  const keeper = new Keeper(new EntryTable(data.table), data.signal, log.child({ component: "pool" }));
   const tell = (message: FromKeeper) => port.postMessage(message);
+  const keeper = new Keeper(new EntryTable(data.table), data.signal, forwardingLogger(data.logLevel, tell));
   tell({ kind: "started", wakeFd: keeper.wakeFd });
   for (;;) {
     keeper.step();

@@ -111,7 +111,9 @@ export class Taker {
 
   #takeReady(): Lease | undefined {
     const windowMs = this.block.get("leaseWindowMs");
-    for (let slot = this.block.offers - 1; slot >= 0; slot--) {
+    if (this.block.get("ready") === 0) return undefined;
+    // The keeper fills the lowest free slot first.
+    for (let slot = 0; slot < this.block.offers; slot++) {
       const entry = this.block.offered(slot);
       if (entry < 0) continue;
       const ageMs = (nowMs32() - this.#table.get(entry, ENTRY.synackAt)) | 0;

@@ -201,14 +201,19 @@ export class Runtime implements ProxyView {
     const { config, accelerate, onFatal } = this.#options;
     const logLevel = config.log.level;
     if (accelerate) {
-      this.#keeper = await KeeperHandle.start(logLevel, onFatal);
+      this.#keeper = await KeeperHandle.start(
+        logLevel,
+        this.#options.log.child({ component: "pool" }),
+        onFatal,
+      );
       this.#registry = new PoolRegistry(this.#keeper);
     }
     const count = config.workers === "auto" ? availableParallelism() : config.workers;
     for (let index = 0; index < count; index++) this.#counters.push(new EngineCounters());
+    const engineLog = this.#options.log.child({ component: "engine" });
     this.#workers = await Promise.all(
       this.#counters.map(({ buffer }) =>
-        WorkerHandle.start({ counters: buffer, keeper: this.#keeper?.share, logLevel }, onFatal),
+        WorkerHandle.start({ counters: buffer, keeper: this.#keeper?.share, logLevel }, engineLog, onFatal),
       ),
     );
   }

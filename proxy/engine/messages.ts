@@ -1,6 +1,7 @@
 /** What the main thread and an engine worker tell each other. Everything is structured-cloneable. */
 import type { Endpoint } from "../../native/address.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
+import type { LogMessage } from "../../pool/logger.ts";
 import type { PoolShare } from "../../pool/pool-block.ts";
 
 export interface WorkerData {
@@ -52,4 +53,5 @@ export type FromWorker =
   | { readonly kind: "unavailable"; readonly message: string }
   | { readonly kind: "listening"; readonly id: number }
   | { readonly kind: "unlistened"; readonly id: number }
-  | { readonly kind: "drained" };
+  | { readonly kind: "drained" }
+  | LogMessage;

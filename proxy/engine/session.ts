@@ -476,8 +476,6 @@ export class Session {
     this.#services.ended(this);
   }
 
-  // --- small parts ------------------------------------------------------------------------------------------------
-
   #move(to: SessionState, nowMs: number): void {
     assertMove(this.state, to);
     this.state = to;

@@ -2,6 +2,7 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { wakeEventFd } from "../../native/eventfd.ts";
+import type { Logger } from "../../pool/logger.ts";
 import type { FromWorker, ListenerShare, ToWorker, WorkerData } from "./messages.ts";
 
 /** The worker cannot run: `message` says what this kernel or container lacks and the remedy. */
@@ -12,14 +13,16 @@ export class DriverUnavailableError extends Error {
 export class WorkerHandle {
   readonly driver: string;
   readonly #worker: Worker;
+  readonly #log: Logger;
   readonly #wakeFd: number;
   readonly #listening = new Map<number, () => void>();
   readonly #unlistened = new Map<number, () => void>();
   #exited: Promise<void>;
   #running = true;
 
-  private constructor(worker: Worker, wakeFd: number, driver: string) {
+  private constructor(worker: Worker, wakeFd: number, driver: string, log: Logger) {
     this.#worker = worker;
+    this.#log = log;
     this.#wakeFd = wakeFd;
     this.driver = driver;
     this.#exited = new Promise((resolve) => worker.once("exit", () => resolve()));
@@ -27,10 +30,10 @@ export class WorkerHandle {
   }
 
   /**
-   * Starts a thread. Rejects with DriverUnavailableError. `onCrash` is told when it ends without having been
+   * Starts a thread, whose lines go to `log`. Rejects with DriverUnavailableError. `onCrash` is told when it ends without having been
    * drained: our bug.
    */
-  static async start(data: WorkerData, onCrash: (error: Error) => void): Promise<WorkerHandle> {
+  static async start(data: WorkerData, log: Logger, onCrash: (error: Error) => void): Promise<WorkerHandle> {
     const script = new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(script, { workerData: data });
     const started = await new Promise<FromWorker>((resolve, reject) => {
@@ -40,7 +43,7 @@ export class WorkerHandle {
     if (started.kind === "unavailable") throw new DriverUnavailableError(started.message);
     if (started.kind !== "started") throw new Error(`worker said ${started.kind} before it started`);
     worker.on("error", onCrash);
-    return new WorkerHandle(worker, started.wakeFd, started.driver);
+    return new WorkerHandle(worker, started.wakeFd, started.driver, log);
   }
 
   send(message: ToWorker): void {
@@ -84,6 +87,9 @@ export class WorkerHandle {
         break;
       case "drained":
         this.#running = false;
+        break;
+      case "log":
+        this.#log[message.level](message.fields, message.message);
         break;
       case "started":
       case "unavailable":

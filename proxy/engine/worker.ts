@@ -3,11 +3,11 @@
  * It sleeps in io_uring_enter(2), so whoever posts a message also wakes its eventfd.
  */
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
-import { pino } from "pino";
 import { IPPROTO_TCP } from "../../native/abi/socket.ts";
 import { TCP_NODELAY } from "../../native/abi/tcp.ts";
 import { EventFd } from "../../native/eventfd.ts";
 import { RingUnavailableError } from "../../native/ring/unavailable.ts";
+import { forwardingLogger } from "../../pool/logger.ts";
 import { EngineCounters } from "./counters.ts";
 import type { Driver } from "./driver.ts";
 import { Engine } from "./engine.ts";
@@ -26,13 +26,11 @@ class EngineWorker {
 
   constructor(port: MessagePort, data: WorkerData, driver: Driver) {
     this.#port = port;
-    // Synchronous: a thread that sleeps in a system call never gets to flush a stream.
-    const log = pino({ level: data.logLevel }, pino.destination({ dest: 1, sync: true }));
     this.#engine = new Engine({
       driver,
       counters: new EngineCounters(data.counters),
       takers: data.keeper && new TakerFactory(data.keeper, SOCKET_OPTIONS, SOCKET_FLAGS),
-      log: log.child({ component: "engine" }),
+      log: forwardingLogger(data.logLevel, (line) => this.#tell(line)),
       socketFlags: SOCKET_FLAGS,
       onWake: () => this.#receive(),
       onUnlistened: (id) => this.#tell({ kind: "unlistened", id }),
