@@ -178,10 +178,11 @@ export class Destination {
       return;
     }
     if (entry.attempts === 0) this.#sampleRtt(sinceSynMs);
-    this.#health.onAnswered(arrivedMs);
     this.#services.table.move(entry.index, "opening", "ready");
     this.#opening -= 1;
     this.#ready.add(entry);
+    this.#health.onHeard(arrivedMs, this.#ready.size);
+    this.#health.onAnswered();
     this.block.add("opened");
     recordSynAck(this.#services.table, entry.index, segment, this.#services.synOptions, arrivedMs);
     this.#offers.put(entry);
@@ -191,6 +192,7 @@ export class Destination {
 
   #onAnswer(entry: LiveEntry, segment: TcpSegment, arrivedMs: number, sinceSynMs: number): void {
     if (this.#offers.wasTaken(entry)) return;
+    this.#health.onHeard(arrivedMs, this.#ready.size);
     const { table } = this.#services;
     const sameIrs = segment.seq === table.getU32(entry.index, ENTRY.irs);
     const solicited = sinceSynMs >= this.#rtt.answerAfterMs() && sinceSynMs <= this.#rtt.answerWithinMs();
@@ -202,6 +204,7 @@ export class Destination {
       if (!this.#offers.withdraw(entry)) return;
       recordSynAck(this.#services.table, entry.index, segment, this.#services.synOptions, arrivedMs);
       this.#offers.put(entry);
+      this.#scheduleRefresh(entry);
     } else if (solicited || entry.attempts > 1) {
       if (entry.attempts === 1) this.#sampleRtt(sinceSynMs);
       recordSynAck(this.#services.table, entry.index, segment, this.#services.synOptions, arrivedMs);
@@ -239,9 +242,8 @@ export class Destination {
       this.#services.schedule(nowMs + openTimeout(this.#rtt), entry);
       return;
     }
-    const held = this.#opening + this.#ready.size;
     this.#giveUp(entry, nowMs, "vanished");
-    const outcome = this.#health.onUnanswered(nowMs, held);
+    const outcome = this.#health.onUnanswered(nowMs, entry.openedAtMs, entry.sentAtMs);
     if (outcome === "silent") {
       this.#backOff(nowMs, "upstream does not answer");
     } else if (outcome === "full") {
@@ -387,7 +389,9 @@ export class Destination {
   #target(nowMs: number): number {
     const { min, max } = this.spec;
     if (this.#retired || !this.#health.isOpen) return 0;
-    const { ceiling } = this.#health;
+    // A ceiling that was learnt holds for all we have there, the canary too.
+    const canaries = this.#health.isLowered && this.#cookies.canary !== undefined ? 1 : 0;
+    const ceiling = this.#health.ceiling - canaries;
     const wanted = Math.min(max, min + this.#demand.wanted(nowMs), ceiling);
     return this.block.get("cookies") === 1 ? Math.max(Math.min(min, ceiling), wanted >> 1) : wanted;
   }
@@ -396,12 +400,19 @@ export class Destination {
     const slack = this.#health.isLowered ? 0 : 1 + (target >> 2);
     let surplus = this.#opening + this.#offeredCount() - target;
     if (surplus <= slack) return;
-    for (const entry of this.#ready) {
+    for (const entry of this.#spare()) {
       if (surplus <= 0) return;
-      if (entry === this.#cookies.canary) continue;
       this.#giveUp(entry, nowMs, "released");
       surplus -= 1;
     }
+  }
+
+  /** What may be given up, that of least use first. */
+  *#spare(): Iterable<LiveEntry> {
+    for (const entry of this.#live.values()) {
+      if (this.#services.table.state(entry.index) === "opening") yield entry;
+    }
+    for (const entry of this.#ready) if (entry !== this.#cookies.canary) yield entry;
   }
 
   #watchHealth(nowMs: number): void {

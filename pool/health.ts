@@ -13,6 +13,13 @@ type State =
 
 const OPEN: State = { kind: "open" };
 const OUTCOME_WINDOW = 5_000;
+/**
+ * A SYN queue that is full: at least so many new SYNs unanswered, and more than one in so many. Packet loss
+ * must take a SYN or its answer and the repetition's too, so 1 % of loss leaves one in 2,500 unanswered and
+ * 8 % one in 40.
+ */
+const FULL_COUNT = 3;
+const FULL_SHARE = 40;
 
 export class Health {
   readonly #max: number;
@@ -20,9 +27,12 @@ export class Health {
   #failures = 0;
   #pauses = 0;
   #ceiling: number;
+  #loweredAtMs = Number.NEGATIVE_INFINITY;
   #ceilingUntilMs = 0;
+  #heardAtMs = Number.NEGATIVE_INFINITY;
   #answered = 0;
   #unanswered = 0;
+  #heldMax = 0;
   #outcomesSinceMs = 0;
 
   constructor(max: number) {
@@ -49,23 +59,33 @@ export class Health {
     return this.#ceiling < this.#max;
   }
 
-  /** A new SYN was answered. */
-  onAnswered(nowMs: number): void {
+  /** A SYN-ACK came; `held` half-opens are there now. */
+  onHeard(nowMs: number, held: number): void {
     this.#countFrom(nowMs);
+    this.#heardAtMs = nowMs;
+    this.#heldMax = Math.max(this.#heldMax, held);
+  }
+
+  /** It was a new SYN's answer. */
+  onAnswered(): void {
     this.#answered += 1;
     this.#failures = 0;
   }
 
   /**
-   * A new SYN and its repetition were not, with `held` half-opens there. "silent": nothing is answered.
-   * "full": others are, so its SYN queue is full and we are in it; the ceiling is half of what we held.
+   * A new SYN of `openedAtMs` and its repetition of `repeatedAtMs` were not. "silent": nothing is answered.
+   * "full": others are, so its SYN queue is full and we are in it; the ceiling is half of the most it held.
    */
-  onUnanswered(nowMs: number, held: number): "silent" | "full" | "lost" {
+  onUnanswered(nowMs: number, openedAtMs: number, repeatedAtMs: number): "silent" | "full" | "lost" {
+    if (openedAtMs < this.#loweredAtMs) return "lost"; // belongs to what lowered the ceiling
     this.#countFrom(nowMs);
     this.#unanswered += 1;
-    if (this.#answered === 0) return "silent";
-    if (this.#unanswered < 2 || this.#unanswered <= this.#answered) return "lost";
-    this.#ceiling = Math.max(1, Math.min(this.#ceiling, held >> 1));
+    const isHeard = this.#heardAtMs > repeatedAtMs;
+    if (this.#answered === 0 && !isHeard) return "silent";
+    const isMany = this.#unanswered >= FULL_COUNT && this.#unanswered * FULL_SHARE > this.#answered;
+    if (!isHeard || !isMany) return "lost";
+    this.#ceiling = Math.max(1, Math.min(this.#ceiling, this.#heldMax) >> 1);
+    this.#loweredAtMs = nowMs;
     this.#ceilingUntilMs = nowMs + limits.CEILING_HOLD;
     this.#outcomesSinceMs = Number.NEGATIVE_INFINITY;
     return "full";
@@ -107,5 +127,6 @@ export class Health {
     this.#outcomesSinceMs = nowMs;
     this.#answered = 0;
     this.#unanswered = 0;
+    this.#heldMax = 0;
   }
 }
