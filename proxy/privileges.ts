@@ -86,7 +86,8 @@ function refusedAnyway(refusal: SyscallError): MissingPrivilege {
   return {
     capability: typeof refusal.args.option === "string" ? refusal.args.option : refusal.syscall,
     found: describeSyscallError(refusal),
-    remedy: "allow it in the seccomp profile or security module of the container or service",
+    remedy:
+      "start it outside of user namespaces, and allow it in the seccomp profile or security module of the container or service",
   };
 }
 

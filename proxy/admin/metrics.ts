@@ -23,7 +23,7 @@ export async function formatMetrics(snapshot: MetricsSnapshot): Promise<string> 
   addHistogram(
     registry,
     "first_byte_seconds",
-    "Time from accepting a client to the upstream's first byte, by path",
+    "Time from going to the upstream to its first byte, by path",
     PATHS.map((path) => [{ path }, snapshot.firstByte[path]]),
   );
   addProcess(registry);
