@@ -1,0 +1,57 @@
+/** Starts the programs of this folder on hosts of a lab, from the sources or from dist/. */
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { extname } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { Host } from "../lab/lab.ts";
+import type { LoadOptions, LoadResult, Sample } from "./generator.ts";
+
+/** Young objects of a whole run fit: hardly a pause for garbage. What the warm-up left is collected before. */
+const FLAGS = ["--max-semi-space-size=64", "--expose-gc"];
+
+function start(host: Host, program: string, args: readonly string[]): ChildProcess {
+  // The same kind of file as this one: TypeScript in the sources, JavaScript in dist/.
+  const script = new URL(`./${program}${extname(import.meta.url)}`, import.meta.url);
+  const command = [...process.execArgv, ...FLAGS, fileURLToPath(script), ...args];
+  return host.spawn(process.execPath, command, { stdio: ["ignore", "pipe", "inherit"] });
+}
+
+/** Starts an origin on all addresses of a host; resolves when it listens. Rejects when it ends before. */
+export async function startOrigin(host: Host, port: number): Promise<ChildProcess> {
+  const child = start(host, "origin", ["--port", String(port)]);
+  const listening = once(child.stdout!, "data");
+  const ended = once(child, "exit").then(([code]) => {
+    throw new Error(`the origin ended with ${code}`);
+  });
+  await Promise.race([listening, ended]);
+  ended.catch(() => {});
+  return child;
+}
+
+/** Runs a load from a host to its end. Rejects when the generator fails; failed requests are in the result. */
+export async function runLoadOn(
+  host: Host,
+  options: LoadOptions,
+  onSample?: (target: string, sample: Sample) => void,
+): Promise<LoadResult> {
+  const { targets, rate, durationMs, size, seed, timeoutMs } = options;
+  const args = [
+    ...targets.flatMap(({ name, host: to, port }) => ["--target", `${name}=[${to}]:${port}`]),
+    ...Object.entries({ rate, duration: durationMs / 1e3, size, seed, timeout: timeoutMs / 1e3 }).flatMap(
+      ([name, value]) => [`--${name}`, String(value)],
+    ),
+    ...(onSample ? ["--stream"] : []),
+  ];
+  const child = start(host, "load", args);
+  const ended = once(child, "close");
+  let result: LoadResult | undefined;
+  for await (const text of createInterface({ input: child.stdout! })) {
+    const line = JSON.parse(text) as LoadResult | { target: string; sample: Sample };
+    if ("samples" in line) result = line;
+    else onSample?.(line.target, line.sample);
+  }
+  const [code] = await ended;
+  if (result === undefined || code !== 0) throw new Error(`the load generator ended with ${code}`);
+  return result;
+}
