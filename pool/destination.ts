@@ -86,7 +86,7 @@ export class Destination {
     this.#bucket = new TokenBucket(spec.maxSynRate, services.nowMs());
     this.#cookies = new CookieWatch(this.#rtt);
     this.#offers = new Offers(this.block);
-    this.#leases = new Leases(services, this, ports);
+    this.#leases = new Leases(services, this, ports, this.#rtt);
     this.#health = new Health(spec.max);
     this.#publishWindow();
   }

@@ -13,7 +13,7 @@ import { RST, type TcpSegment } from "../native/wire/tcp.ts";
 import { Destination, type LiveEntry, type PoolSpec } from "./destination.ts";
 import type { EntryTable } from "./entry-table.ts";
 import { HandshakeWire, type SynOptions } from "./handshake-wire.ts";
-import { KEEPER_SLEEP_MAX } from "./limits.ts";
+import * as limits from "./limits.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 import { DestinationPorts, type Port, Reservations } from "./reservations.ts";
@@ -60,6 +60,7 @@ export class Keeper implements KeeperServices {
   readonly #freeEntries: number[] = [];
   #pollSet: PollSet | undefined;
   #nextTendMs = 0;
+  #busyUntilMs = 0;
   #noPortWarnedMs = Number.NEGATIVE_INFINITY;
 
   constructor(table: EntryTable, signalBuffer: SharedArrayBuffer, log: Logger) {
@@ -110,13 +111,16 @@ export class Keeper implements KeeperServices {
 
   /** Sleeps until there is something to do. Returns at once when something was signalled meanwhile. */
   wait(): void {
-    const deadline = Math.min(this.#timers.next, this.#nextTendMs, nowMs() + KEEPER_SLEEP_MAX);
-    const timeoutMs = Math.max(0, deadline - nowMs());
+    const deadline = Math.min(this.#timers.next, this.#nextTendMs, nowMs() + limits.KEEPER_SLEEP_MAX);
+    const isBusy = nowMs() < this.#busyUntilMs;
+    const timeoutMs = Math.min(
+      Math.max(0, deadline - nowMs()),
+      isBusy ? limits.KEEPER_NAP : Number.POSITIVE_INFINITY,
+    );
     this.#pollSet ??= new PollSet([this.#wakeUp.fd, ...[...this.#receivers.values()].map(({ fd }) => fd)]);
-    if (timeoutMs > 0 && this.#signal.sleep()) {
-      this.#pollSet.wait(timeoutMs);
-      this.#signal.wakeUp();
-    }
+    if (isBusy) this.#signal.nap();
+    if (timeoutMs > 0 && (isBusy || this.#signal.sleep())) this.#pollSet.wait(timeoutMs);
+    this.#signal.wakeUp();
     this.#wakeUp.drain();
   }
 
@@ -124,8 +128,10 @@ export class Keeper implements KeeperServices {
   step(): void {
     for (const receiver of this.#receivers.values()) receiver.drain(this.#onSegment);
     this.#timers.popDue(nowMs(), this.#onTimer);
-    if (!this.#signal.takeTouched() && nowMs() < this.#nextTendMs) return;
-    let wait = KEEPER_SLEEP_MAX;
+    const touched = this.#signal.takeTouched();
+    if (touched) this.#busyUntilMs = nowMs() + limits.KEEPER_BUSY;
+    if (!touched && nowMs() < this.#nextTendMs) return;
+    let wait = limits.KEEPER_SLEEP_MAX;
     for (const destination of this.#destinations.values()) {
       wait = Math.min(wait, destination.tend(nowMs()));
       if (destination.retired && !destination.busy) this.#forget(destination);

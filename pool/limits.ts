@@ -29,6 +29,7 @@ export const OPEN_TIMEOUT_INITIAL = 1_000;
 
 /** How long a port rests for one destination. TIME_WAIT: ours, after we closed first (TCP_TIMEWAIT_LEN). */
 export const REST_RELEASED = 2_000;
+export const REST_PASSIVE = 250;
 export const REST_TIME_WAIT = 61_000;
 
 /** Waits before a destination that refused or did not answer is tried again. */
@@ -47,6 +48,9 @@ export const DEMAND_HALF_LIFE = 30_000;
 export const ROUTE_MAX_AGE = 5_000;
 /** Longest sleep of the keeper. */
 export const KEEPER_SLEEP_MAX = 1_000;
+/** For how long after a take the keeper only naps, and how long a nap is. */
+export const KEEPER_BUSY = 100;
+export const KEEPER_NAP = 5;
 /** A RST is sent again after these, since nobody acknowledges one. */
 export const RESET_REPEATS = [250, 1_000] as const;
 

@@ -1,12 +1,16 @@
 /**
- * How takers wake the keeper: a word that says "asleep" and an eventfd. Only the first of many takers pays
- * for the system call, and none while the keeper is awake.
+ * How takers wake the keeper: a word that says how deep it sleeps and an eventfd. While takes come in a row it
+ * only naps for a few ms, and nobody pays for waking it unless half-opens run short; from a sleep the first
+ * taker wakes it, and no other pays.
  */
 import { wakeEventFd } from "../native/eventfd.ts";
 
-const ASLEEP = 0;
+const SLEEP = 0;
 const TOUCHED = 1;
 const WORDS = 2;
+const AWAKE = 0;
+const NAPPING = 1;
+const ASLEEP = 2;
 
 export class KeeperSignal {
   readonly buffer: SharedArrayBuffer;
@@ -23,23 +27,30 @@ export class KeeperSignal {
     return new SharedArrayBuffer(WORDS * 4);
   }
 
-  /** Takers: something changed. */
-  touch(): void {
+  /** Takers: something changed. `urgent`: not even a nap may pass. */
+  touch(urgent: boolean): void {
     Atomics.store(this.#words, TOUCHED, 1);
-    if (Atomics.exchange(this.#words, ASLEEP, 0) === 1) wakeEventFd(this.#wakeFd);
+    const depth = Atomics.load(this.#words, SLEEP);
+    if (depth === AWAKE || (depth === NAPPING && !urgent)) return;
+    if (Atomics.exchange(this.#words, SLEEP, AWAKE) !== AWAKE) wakeEventFd(this.#wakeFd);
   }
 
-  /** Keeper: about to sleep. False when there is something to do first. */
+  /** Keeper: about to sleep until woken. False when there is something to do first. */
   sleep(): boolean {
-    Atomics.store(this.#words, ASLEEP, 1);
+    Atomics.store(this.#words, SLEEP, ASLEEP);
     if (Atomics.load(this.#words, TOUCHED) === 0) return true;
     this.wakeUp();
     return false;
   }
 
+  /** Keeper: about to nap, for a time so short that changes may wait for its end. */
+  nap(): void {
+    Atomics.store(this.#words, SLEEP, NAPPING);
+  }
+
   /** Keeper: awake. */
   wakeUp(): void {
-    Atomics.store(this.#words, ASLEEP, 0);
+    Atomics.store(this.#words, SLEEP, AWAKE);
   }
 
   /** Keeper: whether anything changed since the last call. */

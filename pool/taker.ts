@@ -67,7 +67,7 @@ export class Taker {
   take(): Lease | undefined {
     const lease = this.block.get("paused") === 1 ? undefined : this.#takeReady();
     this.block.add(lease ? "hits" : "misses");
-    this.#touch();
+    this.#touch(2 * this.block.get("ready") <= this.block.get("target"));
     return lease;
   }
 
@@ -102,7 +102,7 @@ export class Taker {
     else if (this.block.get("silentFlights") > 0 && this.block.get("paused") === 0) {
       this.block.set("silentFlights", 0);
     }
-    if (!acknowledged) this.#touch();
+    if (!acknowledged) this.#touch(true);
   }
 
   reportReplay(): void {
@@ -117,7 +117,7 @@ export class Taker {
       const entry = this.block.offered(slot);
       if (entry < 0) continue;
       const ageMs = (nowMs32() - this.#table.get(entry, ENTRY.synackAt)) | 0;
-      if (ageMs > windowMs || !this.block.claim(slot, entry)) continue;
+      if (ageMs > windowMs || !this.#claim(slot, entry)) continue;
       this.#table.move(entry, "ready", "leased");
       try {
         return { fd: this.#materialize(entry), entry };
@@ -127,6 +127,14 @@ export class Taker {
       }
     }
     return undefined;
+  }
+
+  /** Counts before it claims, so that "ready" may be too high for a moment but never too low. */
+  #claim(slot: number, entry: number): boolean {
+    this.block.add("ready", -1);
+    if (this.block.claim(slot, entry)) return true;
+    this.block.add("ready", 1);
+    return false;
   }
 
   #materialize(entry: number): number {
@@ -166,8 +174,8 @@ export class Taker {
     return ((now - syn) | 0) > 0 ? now : syn;
   }
 
-  #touch(): void {
+  #touch(urgent: boolean): void {
     this.block.set("touched", 1);
-    this.#signal.touch();
+    this.#signal.touch(urgent);
   }
 }
