@@ -1,7 +1,8 @@
 /** Typed socket options. Every function throws SyscallError with the option's name in `args`. */
+import { EPERM } from "./abi/errno.ts";
 import * as so from "./abi/socket.ts";
 import * as tcp from "./abi/tcp.ts";
-import { check } from "./errno.ts";
+import { check, lastErrno, SyscallError } from "./errno.ts";
 import { libc } from "./libc.ts";
 import { Memory } from "./memory.ts";
 
@@ -32,9 +33,16 @@ export function setV6Only(fd: number, on: boolean): void {
   setInt(fd, so.IPPROTO_IPV6, so.IPV6_V6ONLY, on ? 1 : 0, "IPV6_V6ONLY");
 }
 
-/** Receive buffer in bytes beyond net.core.rmem_max; needs CAP_NET_ADMIN. */
-export function setReceiveBufferForce(fd: number, bytes: number): void {
-  setInt(fd, so.SOL_SOCKET, so.SO_RCVBUFFORCE, bytes, "SO_RCVBUFFORCE");
+/**
+ * Receive buffer in bytes: beyond net.core.rmem_max with CAP_NET_ADMIN in the first user namespace, else up
+ * to it.
+ */
+export function setReceiveBuffer(fd: number, bytes: number): void {
+  memory.view.setInt32(0, bytes, true);
+  if (libc.setsockoptAt(fd, so.SOL_SOCKET, so.SO_RCVBUFFORCE, memory.address, 4) === 0) return;
+  const errno = lastErrno();
+  if (errno !== EPERM) throw new SyscallError("setsockopt", errno, { fd, option: "SO_RCVBUFFORCE" });
+  setInt(fd, so.SOL_SOCKET, so.SO_RCVBUF, bytes, "SO_RCVBUF");
 }
 
 export function setTimestampNs(fd: number): void {

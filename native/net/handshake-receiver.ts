@@ -11,7 +11,7 @@ import { check, lastErrno, SyscallError } from "../errno.ts";
 import { Fd } from "../fd.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
-import { setReceiveBufferForce, setTimestampNs } from "../sockopt.ts";
+import { setReceiveBuffer, setTimestampNs } from "../sockopt.ts";
 import { decodePacket } from "../wire/packet.ts";
 import { decodeTcp, type TcpSegment } from "../wire/tcp.ts";
 
@@ -58,7 +58,7 @@ export class HandshakeReceiver {
     );
     attachFilter(this.fd.number, handshakeFilter(family));
     setTimestampNs(this.fd.number);
-    setReceiveBufferForce(this.fd.number, RECEIVE_BUFFER_BYTES);
+    setReceiveBuffer(this.fd.number, RECEIVE_BUFFER_BYTES);
     this.#layOut();
   }
 
