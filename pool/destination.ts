@@ -23,7 +23,7 @@ import { PoolBlock, type PoolShare } from "./pool-block.ts";
 import type { DestinationPorts, Port } from "./reservations.ts";
 import { RttEstimator } from "./rtt.ts";
 import { SequenceSource, tsvalAt } from "./sequence.ts";
-import { leaseWindow, openTimeout, refreshInterval, repeatAfter } from "./timing.ts";
+import { firstRefreshInterval, leaseWindow, openTimeout, refreshInterval, repeatAfter } from "./timing.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
 /** What the configuration says about a pool. */
@@ -186,7 +186,9 @@ export class Destination {
     this.block.add("opened");
     recordSynAck(this.#services.table, entry.index, segment, this.#services.synOptions, arrivedMs);
     this.#offers.put(entry);
-    this.#scheduleRefresh(entry);
+    entry.attempts = 0;
+    const interval = firstRefreshInterval(this.#rtt.srttMs, Math.random());
+    this.#services.schedule(entry.sentAtMs + interval, entry);
     this.#publishCounts();
   }
 
@@ -325,6 +327,7 @@ export class Destination {
   #sendSyn(entry: LiveEntry, nowMs: number, counted = true): void {
     if (counted) this.#bucket.take(nowMs);
     entry.sentAtMs = nowMs;
+    this.#services.table.set(entry.index, ENTRY.synAt, nowMs | 0);
     this.#services.wire.syn(entry.index, this, this.#services.synOptions);
   }
 

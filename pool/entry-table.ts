@@ -62,6 +62,7 @@ export const ENTRY = {
   advmss: 16,
   synWindow: 17,
   hopLimit: 18,
+  synAt: 19, // ms of the clock, as synackAt: the last SYN sent
   source: 20, // 4 words: address bytes, network order
 } as const;
 const ENTRY_WORDS = 32;

@@ -109,15 +109,26 @@ export class Taker {
     this.block.add("replays");
   }
 
+  /**
+   * An entry whose SYN is on its way again is the second choice. If the upstream has forgotten it, that SYN
+   * opens another half-open, whose SYN-ACK meets our socket, which answers with an ACK: the RST for the first
+   * flight no longer proves what it would have proved, and the client gets it.
+   */
   #takeReady(): Lease | undefined {
-    const windowMs = this.block.get("leaseWindowMs");
     if (this.block.get("ready") === 0) return undefined;
+    return this.#takeFirst(true) ?? this.#takeFirst(false);
+  }
+
+  #takeFirst(answered: boolean): Lease | undefined {
+    const windowMs = this.block.get("leaseWindowMs");
     // The keeper fills the lowest free slot first.
     for (let slot = 0; slot < this.block.offers; slot++) {
       const entry = this.block.offered(slot);
       if (entry < 0) continue;
-      const ageMs = (nowMs32() - this.#table.get(entry, ENTRY.synackAt)) | 0;
-      if (ageMs > windowMs || !this.#claim(slot, entry)) continue;
+      const synackAt = this.#table.get(entry, ENTRY.synackAt);
+      const isAnswered = ((synackAt - this.#table.get(entry, ENTRY.synAt)) | 0) >= 0;
+      const ageMs = (nowMs32() - synackAt) | 0;
+      if (isAnswered !== answered || ageMs > windowMs || !this.#claim(slot, entry)) continue;
       this.#table.move(entry, "ready", "leased");
       try {
         return { fd: this.#materialize(entry), entry };

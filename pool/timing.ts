@@ -12,6 +12,15 @@ export function refreshInterval(srttMs: number): number {
 }
 
 /**
+ * From an entry's first SYN to the second: at random up to this much less, so that entries opened together
+ * are not all unanswered at one time. `random` is 0 to 1.
+ */
+export function firstRefreshInterval(srttMs: number, random: number): number {
+  const longest = refreshInterval(srttMs);
+  return longest - random * Math.max(0, longest - limits.SYN_ANSWER_INTERVAL);
+}
+
+/**
  * How long after a SYN-ACK an entry may be leased: our first segment then reaches the upstream before its
  * timer fires. 0 beyond RTT_MAX, where no refresh comes in time: every taker connects in the ordinary way.
  */
