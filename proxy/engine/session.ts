@@ -216,8 +216,13 @@ export class Session {
     if (this.#finSent) return;
     this.#finSent = true;
     if (this.state === "unproven") this.#flight.drop();
-    this.#services.driver.shutdown(this.#upstream.fd, SHUT_WR);
-    this.#closeIfDone(nowMs);
+    this.#passEnd(this.#upstream.fd, nowMs);
+  }
+
+  /** Sends a FIN to one side; when it is the second one, by closing both. */
+  #passEnd(fd: number, nowMs: number): void {
+    if (this.#finSent && this.#upstreamEnded) this.#close("fin", nowMs);
+    else this.#services.driver.shutdown(fd, SHUT_WR);
   }
 
   // --- from the upstream ----------------------------------------------------------------------------------------
@@ -230,8 +235,7 @@ export class Session {
     if (this.state === "unproven") this.#prove(nowMs);
     if (result === 0) {
       this.#upstreamEnded = true;
-      this.#services.driver.shutdown(this.#client, SHUT_WR);
-      this.#closeIfDone(nowMs);
+      this.#passEnd(this.#client, nowMs);
       return;
     }
     this.#countFirstByte(nowMs);
@@ -430,10 +434,6 @@ export class Session {
     const idleUntilMs = this.#lastActivityMs + this.listener.share.idleTimeoutMs;
     if (nowMs >= idleUntilMs) this.#close("fin", nowMs);
     else this.#deadline(idleUntilMs);
-  }
-
-  #closeIfDone(nowMs: number): void {
-    if (this.#finSent && this.#upstreamEnded) this.#close("fin", nowMs);
   }
 
   /**
