@@ -8,7 +8,7 @@ import type { DestinationPorts } from "./reservations.ts";
 import type { RttEstimator } from "./rtt.ts";
 
 /** Takers only store "finished"; a look at all leased entries this often finds it. */
-const SCAN_INTERVAL = 100;
+const SCAN_INTERVAL = 25;
 
 /**
  * TIME_WAIT is ours after we closed first. Else our last FIN may still be on its way, two round trips at most

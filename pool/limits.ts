@@ -6,7 +6,7 @@ export const ENTRIES_MAX = 65_536;
 export const POOLS_MAX = 4_096;
 export const POOL_IDLE = 5_000;
 /** Reservations kept open while idle. */
-export const RESERVATIONS_IDLE_MAX = 512;
+export const RESERVATIONS_IDLE_MAX = 1_024;
 /** Above this many reservations, one whose entries are all leased is closed: its socket holds the port. */
 export const RESERVATIONS_OPEN_MAX = 4_096;
 
