@@ -180,6 +180,7 @@ export class Session {
 
   /** Passes on what the client sent: a flight to be sent again, its bytes, then its end. */
   #sendUpstream(nowMs: number): void {
+    if (this.#requests.isPending(OP.upstreamSend)) return; // its completion comes back here
     if (this.#flight.isKept && this.state === "open") {
       this.#sendingFlight = true;
       this.#requests.send(OP.upstreamSend, this.#upstream.fd, this.#flight.address, this.#flight.length);
@@ -192,8 +193,8 @@ export class Session {
       this.#requests.send(OP.upstreamSend, this.#upstream.fd, address, this.#upLength);
     } else if (this.#clientEnded) {
       this.#endUpstream(nowMs);
-    } else {
-      this.#requests.receive(OP.clientRecv, this.#client);
+    } else if (!this.#requests.isPending(OP.clientRecv)) {
+      this.#requests.receive(OP.clientRecv, this.#client); // the one begun before a replay may still wait
     }
   }
 
