@@ -17,8 +17,11 @@ export const FLIGHTS_MAX = 16_384;
 export const ACK_REPEATS = [200, 400, 800] as const;
 /** A first flight unacknowledged for this long went into a black hole. */
 export const FLIGHT_SILENCE = 3_000;
-/** How long to wait for the keeper to have seen the RST that TCP reported, and how often to look. */
-export const VERDICT_WAIT = 60;
+/**
+ * How long to wait for the keeper to have seen the RST that TCP reported, and how often to look. It heard the
+ * RST first, but may have to be scheduled; only when it lost the RST is all of the wait needed.
+ */
+export const VERDICT_WAIT = 1_000;
 export const VERDICT_POLL = 1;
 /** Requests of an ended session must be over by then; later its sockets are reset. */
 export const CLOSE_LIMIT = 10_000;
