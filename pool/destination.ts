@@ -310,6 +310,9 @@ export class Destination {
     this.#live.set(port.number, entry);
     this.#opening += 1;
     this.#sendSyn(entry, nowMs, false);
+    // A handshake with one SYN-ACK gives the upstream an RTT sample when it completes: the age of the entry,
+    // which makes an RTO of seconds and a slow start to pacing. With two there is none (tcp_synack_rtt_meas()).
+    if (this.#bucket.trySpare(nowMs)) this.#sendSyn(entry, nowMs, false);
     this.#services.schedule(nowMs + openTimeout(this.#rtt), entry);
     return true;
   }

@@ -20,6 +20,12 @@ export class TokenBucket {
     return true;
   }
 
+  /** Takes a token if more than half of what can be saved up is left: for what may as well not be done. */
+  trySpare(nowMs: number): boolean {
+    this.#fill(nowMs);
+    return this.#tokens > this.#burst / 2 && this.tryTake(nowMs);
+  }
+
   /** Takes a token in any case; later tryTake() calls wait for the debt. */
   take(nowMs: number): void {
     this.#fill(nowMs);
