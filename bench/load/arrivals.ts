@@ -16,3 +16,20 @@ export function poissonArrivals(rate: number, durationMs: number, seed: number):
     arrivals.push(atMs);
   }
 }
+
+/** A stretch of a load: `rate` a second for `durationMs`; a rate of 0 is a pause. */
+export interface Phase {
+  readonly rate: number;
+  readonly durationMs: number;
+}
+
+/** Poisson arrivals of several phases, one after the other. Throws RangeError like poissonArrivals(). */
+export function phasedArrivals(phases: readonly Phase[], seed: number): number[] {
+  let beginMs = 0;
+  return phases.flatMap(({ rate, durationMs }, index) => {
+    const from = beginMs;
+    beginMs += durationMs;
+    if (rate === 0) return [];
+    return poissonArrivals(rate, durationMs, seed + index).map((atMs) => from + atMs);
+  });
+}

@@ -2,11 +2,14 @@
  * One HTTP/1.1 request over a connection of its own, on a bare socket: a client library would add its own time
  * to what is measured. The answer is checked to the last byte.
  */
-import { connect, type Socket } from "node:net";
+import { connect, Socket } from "node:net";
+import { connectFastOpen } from "../../native/net/fast-open.ts";
 
 export interface Target {
   readonly host: string;
   readonly port: number;
+  /** The request rides on the SYN where the kernel has a cookie of the server (RFC 7413). */
+  readonly fastOpen?: boolean;
 }
 
 /** The request of a run: made once, sent many times. */
@@ -55,7 +58,9 @@ class Exchange {
   constructor(target: Target, request: Request, onEnd: (outcome: Outcome) => void) {
     this.#expected = request.expected;
     this.#onEnd = onEnd;
-    this.#socket = connect({ host: target.host, port: target.port, noDelay: true });
+    this.#socket = target.fastOpen
+      ? new Socket({ fd: connectFastOpen({ address: target.host, port: target.port }) })
+      : connect({ host: target.host, port: target.port, noDelay: true });
     this.#socket.on("data", (chunk: Buffer) => this.#receive(chunk));
     this.#socket.on("end", () => this.#finish("connection closed before the answer was whole"));
     this.#socket.on("error", (error) => this.#finish("code" in error ? String(error.code) : error.message));

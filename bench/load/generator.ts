@@ -3,7 +3,7 @@
  * connection of its own. A latency counts from the time the request was *due*: a generator or server that falls
  * behind shows up in the samples instead of thinning them out (coordinated omission).
  */
-import { poissonArrivals } from "./arrivals.ts";
+import { type Phase, phasedArrivals } from "./arrivals.ts";
 import { bodyOf } from "./body.ts";
 import { exchange, type Request, requestFor, type Target } from "./exchange.ts";
 import { pace } from "./pacer.ts";
@@ -19,6 +19,8 @@ export interface LoadOptions {
   /** Arrivals a second, all targets together. */
   readonly rate: number;
   readonly durationMs: number;
+  /** What comes after that: bursts and pauses. */
+  readonly later?: readonly Phase[];
   readonly seed: number;
   /** Bytes of a response's body. */
   readonly size: number;
@@ -51,7 +53,7 @@ export async function runLoad(
   options: LoadOptions,
   onSample: (target: string, sample: Sample) => void = () => {},
 ): Promise<LoadResult> {
-  const { targets, rate, durationMs, seed, size, timeoutMs } = options;
+  const { targets, rate, durationMs, later = [], seed, size, timeoutMs } = options;
   const expected = bodyOf(size);
   const lanes = targets.map((target) => ({
     target,
@@ -59,7 +61,7 @@ export async function runLoad(
     samples: [] as { order: number; sample: Sample }[],
   }));
   if (lanes.length === 0) throw new RangeError("a load needs a target");
-  const arrivals = poissonArrivals(rate, durationMs, seed);
+  const arrivals = phasedArrivals([{ rate, durationMs }, ...later], seed);
   await warmUp(size);
 
   const begin = performance.now() + BEGIN_DELAY_MS;

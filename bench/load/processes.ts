@@ -35,9 +35,13 @@ export async function runLoadOn(
   options: LoadOptions,
   onSample?: (target: string, sample: Sample) => void,
 ): Promise<LoadResult> {
-  const { targets, rate, durationMs, size, seed, timeoutMs } = options;
+  const { targets, rate, durationMs, later = [], size, seed, timeoutMs } = options;
   const args = [
-    ...targets.flatMap(({ name, host: to, port }) => ["--target", `${name}=[${to}]:${port}`]),
+    ...targets.flatMap(({ name, host: to, port, fastOpen }) => [
+      "--target",
+      `${name}=[${to}]:${port}${fastOpen ? "?fastopen" : ""}`,
+    ]),
+    ...later.flatMap((phase) => ["--later", `${phase.rate}:${phase.durationMs / 1e3}`]),
     ...Object.entries({ rate, duration: durationMs / 1e3, size, seed, timeout: timeoutMs / 1e3 }).flatMap(
       ([name, value]) => [`--${name}`, String(value)],
     ),

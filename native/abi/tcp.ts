@@ -17,6 +17,7 @@ export const TCP_REPAIR_OPTIONS = 22;
 export const TCP_FASTOPEN = 23;
 export const TCP_TIMESTAMP = 24;
 export const TCP_REPAIR_WINDOW = 29;
+export const TCP_FASTOPEN_CONNECT = 30;
 
 // Arguments of TCP_REPAIR.
 export const TCP_REPAIR_ON = 1;
