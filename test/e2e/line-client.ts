@@ -17,7 +17,7 @@ process.on("message", (message: Order | Drop) => {
 process.send?.("listening");
 
 /** Sends the line and reads what was asked for; resolves with times in ms since connect() was called. */
-function exchange({ id, host, port, line, hold, timeoutMs }: Order): Promise<Outcome> {
+function exchange({ id, host, port, line, padding, hold, timeoutMs }: Order): Promise<Outcome> {
   return new Promise((resolve) => {
     const startedAt = performance.now();
     const wanted = Number.parseInt(line, 10);
@@ -34,7 +34,7 @@ function exchange({ id, host, port, line, hold, timeoutMs }: Order): Promise<Out
     socket.setNoDelay(true);
     socket.once("connect", () => {
       localPort = socket.localPort ?? 0;
-      socket.write(`${line}\n`);
+      socket.write(`${line}${" ".repeat(padding)}\n`);
     });
     socket.on("data", (chunk) => {
       if (bytes === 0) firstByteMs = performance.now() - startedAt;

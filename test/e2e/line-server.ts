@@ -1,5 +1,5 @@
 // A server of line requests, run on a host by lines.ts. Arguments: a JSON list of { port, backlog }. Each
-// connection sends lines "SIZE" or "SIZE close" and is answered by SIZE bytes; after "close" it is ended here.
+// connection sends lines "SIZE" or "SIZE close", perhaps with spaces at the end, and is answered by SIZE bytes; after "close" it is ended here.
 import { createServer } from "node:net";
 
 interface Listening {

@@ -9,6 +9,8 @@ export interface Order {
   readonly host: string;
   readonly port: number;
   readonly line: string;
+  /** Spaces behind it. */
+  readonly padding: number;
   readonly hold: boolean;
   readonly timeoutMs: number;
 }
@@ -32,6 +34,8 @@ export interface Outcome {
 export interface RequestOptions {
   /** Bytes to ask for. */
   readonly size?: number;
+  /** Bytes to send that mean nothing. */
+  readonly padding?: number;
   /** The server ends the connection. */
   readonly close?: boolean;
   /** Keeps the connection open until drop(). */
@@ -73,9 +77,10 @@ export class LineClient {
 
   /** One connection with one request. A failure is in the outcome. */
   request(host: string, port: number, options: RequestOptions = {}): Promise<Outcome> {
-    const { size = 100, close = false, hold = false, timeoutMs = 10_000 } = options;
+    const { size = 100, padding = 0, close = false, hold = false, timeoutMs = 10_000 } = options;
     const id = this.#nextId++;
-    const order: Order = { id, host, port, line: `${size}${close ? " close" : ""}`, hold, timeoutMs };
+    const line = `${size}${close ? " close" : ""}`;
+    const order: Order = { id, host, port, line, padding, hold, timeoutMs };
     return new Promise((resolve) => {
       this.#waiting.set(id, resolve);
       this.#process.send(order);
