@@ -2,7 +2,7 @@ import { createServer, type Server, type ServerResponse } from "node:http";
 import { bodyOf } from "./body.ts";
 
 /** What an origin has done since it started. */
-export interface OriginCounts {
+interface OriginCounts {
   readonly connections: number;
   readonly requests: number;
   /** Of bodies. */

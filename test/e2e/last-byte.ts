@@ -19,7 +19,7 @@ const RTO_NOT_SHOWN_MS = 3_000;
 const LOAD = { rate: 8, durationMs: 1_500, size: SIZE, timeoutMs: 10_000 };
 
 /** One connection as the server saw it, from `ss -tin`. */
-export interface ServerSocket {
+interface ServerSocket {
   readonly peerPort: number;
   /** Congestion window before anything but the SYN-ACK was acknowledged; undefined when not seen so early. */
   readonly firstCwnd: number | undefined;

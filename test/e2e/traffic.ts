@@ -4,7 +4,7 @@ import { type Summary, summarize } from "../../bench/load/percentiles.ts";
 import { runLoadOn, startOrigin } from "../../bench/load/processes.ts";
 import type { ProxyProcess, World } from "./world.ts";
 
-export const ORIGIN_PORT = 8080;
+const ORIGIN_PORT = 8080;
 export type Family = 4 | 6;
 
 /** Of the first bytes, in ms from when their requests were due. */

@@ -1,0 +1,168 @@
+/**
+ * The demo: two hosts 40 ms apart on this machine, an HTTP origin on the far one, accelproxy on the near one,
+ * and fresh connections both ways in turn. Exit 0 when the accelerated first byte took at most RATIO_MAX of the
+ * direct one, 1 when not or when something failed, 77 when this machine cannot run a lab, 130 after Ctrl-C.
+ */
+import { type ChildProcess, spawnSync } from "node:child_process";
+import { once } from "node:events";
+import { constants } from "node:os";
+import { extname } from "node:path";
+import { createInterface } from "node:readline";
+import { fileURLToPath } from "node:url";
+import type { Status } from "../proxy/status.ts";
+import { type DemoSamples, formatTable, judge, type PoolCounts } from "./demo-report.ts";
+import { type Host, Lab, LabError } from "./lab/lab.ts";
+import type { Sample } from "./load/generator.ts";
+import { median } from "./load/percentiles.ts";
+import { runLoadOn, startOrigin } from "./load/processes.ts";
+
+const RTT_MS = 40;
+const REQUESTS_PER_SECOND = 20;
+const DURATION_MS = 14_000;
+const RESPONSE_BYTES = 1_000;
+const START_LIMIT_MS = 15_000;
+const POLL_MS = 200;
+// As config/demo.yaml has them.
+const ORIGIN_PORT = 8080;
+const PROXY = { host: "127.0.0.1", port: 8001 } as const;
+const ADMIN = "127.0.0.1:9901";
+
+const EXIT = { good: 0, failed: 1, unavailable: 77 } as const;
+
+const root = new URL(extname(import.meta.url) === ".ts" ? "../" : "../../", import.meta.url);
+const program = fileURLToPath(new URL("dist/proxy/cli.js", root));
+const configFile = fileURLToPath(new URL("config/demo.yaml", root));
+const isTerminal = process.stdout.isTTY;
+
+const say = (text: string): void => void process.stdout.write(`${text}\n`);
+
+async function main(): Promise<number> {
+  await using lab = await Lab.create({ links: [{ between: ["near", "far"], rttMs: RTT_MS }] });
+  const near = lab.host("near");
+  const far = lab.host("far");
+  const stop = (signal: NodeJS.Signals): void => {
+    say("");
+    void lab.close().then(() => process.exit(128 + constants.signals[signal]));
+  };
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.once(signal, stop);
+
+  say(`two hosts, ${RTT_MS} ms apart (round trip): near ${near.address()}, far ${far.address()}`);
+  await startOrigin(far, ORIGIN_PORT);
+  say(`an HTTP origin on far, port ${ORIGIN_PORT}`);
+  const proxy = await startProxy(near);
+  say(`accelproxy --config config/demo.yaml on near, port ${PROXY.port}`);
+
+  const before = await untilFilled(near);
+  const samples = await measure(near, far);
+  const after = await poolCounts(near);
+  say(formatTable(samples, { hits: after.hits - before.hits, misses: after.misses - before.misses }));
+  const verdict = judge(samples, RTT_MS);
+  say(`\n${verdict.sentence}`);
+  proxy.kill("SIGTERM");
+  await once(proxy, "exit");
+  return verdict.isGood ? EXIT.good : EXIT.failed;
+}
+
+/** Starts the built program and waits until it listens; its warnings and errors are shown. */
+async function startProxy(host: Host): Promise<ChildProcess> {
+  const child = host.spawn(process.execPath, [program, "--config", configFile], {
+    stdio: ["ignore", "pipe", "inherit"],
+  });
+  const listening = new Promise<void>((resolve, reject) => {
+    createInterface({ input: child.stdout! }).on("line", (text) => {
+      const { level, msg } = JSON.parse(text) as { level: number; msg: string };
+      if (msg === "listening") resolve();
+      if (level > 30) say(`accelproxy: ${text}`);
+    });
+    child.once("error", reject);
+    child.once("exit", (code) => reject(new Error(`accelproxy ended with ${code} before it listened`)));
+  });
+  await within(listening, "accelproxy does not listen");
+  return child;
+}
+
+/** Sends requests to the origin and to the proxy in turn, and shows how it goes. */
+async function measure(near: Host, far: Host): Promise<DemoSamples> {
+  const targets = [
+    { name: "direct", host: far.address(), port: ORIGIN_PORT },
+    { name: "accelerated", ...PROXY },
+  ];
+  const seconds = DURATION_MS / 1e3;
+  say(`a fresh connection for each request, in turn, ${REQUESTS_PER_SECOND} a second for ${seconds} s\n`);
+  const seen: Record<string, number[]> = { direct: [], accelerated: [] };
+  const onSample = (target: string, { firstByteMs }: Sample): void => {
+    if (firstByteMs !== null) seen[target]?.push(firstByteMs);
+    const shown = Object.entries(seen)
+      .filter(([, values]) => values.length > 0)
+      .map(([name, values]) => `${name} ${values.length} × ${median(values).toFixed(1)} ms`);
+    process.stdout.write(`\r${shown.join("   ")}   `);
+  };
+  const options = {
+    targets,
+    rate: REQUESTS_PER_SECOND,
+    durationMs: DURATION_MS,
+    seed: 1,
+    size: RESPONSE_BYTES,
+    timeoutMs: 5_000,
+  };
+  const { samples } = await runLoadOn(near, options, isTerminal ? onSample : undefined);
+  if (isTerminal) say("\n");
+  return { direct: samples.direct ?? [], accelerated: samples.accelerated ?? [] };
+}
+
+/** Waits until the pool holds what it wants. Returns its counters then. */
+async function untilFilled(near: Host): Promise<PoolCounts> {
+  const filled = (async () => {
+    for (;;) {
+      const pool = await poolCounts(near);
+      if (pool.halfOpen > 0 && pool.halfOpen >= pool.target) return pool;
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+  })();
+  return within(filled, "accelproxy's pool does not fill");
+}
+
+async function poolCounts(near: Host): Promise<Status["pools"][number]> {
+  const { stdout, stderr } = await near.run(process.execPath, [
+    program,
+    "status",
+    "--admin",
+    ADMIN,
+    "--json",
+  ]);
+  if (stdout === "") throw new Error(`accelproxy status: ${stderr.trim()}`);
+  const [pool] = (JSON.parse(stdout) as Status).pools;
+  if (pool === undefined) throw new Error("accelproxy has no pool");
+  return pool;
+}
+
+function within<T>(work: Promise<T>, problem: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new Error(`${problem} within ${START_LIMIT_MS} ms`)), START_LIMIT_MS);
+  });
+  return Promise.race([work, late]).finally(() => clearTimeout(timer));
+}
+
+/** An ordinary user gets the rights to make a network from a user namespace of his own. */
+function runInUserNamespace(): number {
+  const command = [process.execPath, ...process.execArgv, ...process.argv.slice(1)];
+  const { status, signal, error } = spawnSync("unshare", ["-Urn", ...command], { stdio: "inherit" });
+  if (error === undefined && status !== null) return status;
+  if (signal !== null) return 128 + constants.signals[signal];
+  process.stderr.write(`demo: unshare: ${error?.message} (install util-linux, or run this as root)\n`);
+  return EXIT.unavailable;
+}
+
+if (process.geteuid?.() === 0) {
+  try {
+    process.exitCode = await main();
+  } catch (error) {
+    if (!(error instanceof Error)) throw error;
+    process.stderr.write(`demo: ${error.message}\n`);
+    const isUnavailable = error instanceof LabError && error.code === "ACCEL_LAB_UNAVAILABLE";
+    process.exitCode = isUnavailable ? EXIT.unavailable : EXIT.failed;
+  }
+} else {
+  process.exitCode = runInUserNamespace();
+}
