@@ -307,7 +307,7 @@ export class Session {
     this.#watchUnproven(nowMs);
   }
 
-  /** Nothing to send yet, but the server may speak first. After this the flight is never replayed. */
+  /** Nothing to send yet, but the server may speak first. What the client says after this is never replayed. */
   #acknowledge(): void {
     this.#ackSent = true;
     this.#upstream.acknowledge();
@@ -350,10 +350,10 @@ export class Session {
     return Math.max(this.listener.upstream.connectTimeoutMs, limits.FLIGHT_SILENCE + 100);
   }
 
-  /** DESIGN section 6: what must hold before the reset's own evidence is even looked at. */
+  /** DESIGN section 6: what must hold before the reset itself is looked at. A client that said nothing risks nothing. */
   #mayReplay(): boolean {
-    if (!this.#flight.isKept || this.#ackSent || this.#finSent) return false;
-    return sentOneSegmentOnly(this.#upstream.fd);
+    if (this.#ackSent) return this.#bytesSent === 0 && this.#upBuffer === NONE && !this.#finSent;
+    return this.#flight.isKept && !this.#finSent && sentOneSegmentOnly(this.#upstream.fd);
   }
 
   #judge(nowMs: number): void {
