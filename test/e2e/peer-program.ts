@@ -2,7 +2,7 @@
  * A process on a host of the lab that opens sockets for a test and tells what happens on them. The test's side
  * is peer.ts; they talk over Node's IPC channel. Half-closed connections stay open until the test ends them.
  */
-import { createCipheriv, createHash, type Hash } from "node:crypto";
+import { createHash, type Hash } from "node:crypto";
 import { once } from "node:events";
 import { connect, createServer, type Server, type Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -16,9 +16,9 @@ import type {
   ServerKind,
   ToPeer,
 } from "./peer.ts";
+import { randomBytes } from "./random-bytes.ts";
 
 const TEXT_MAX = 4_096;
-const CHUNK = 256 * 1024;
 
 const now = (): number => performance.timeOrigin + performance.now();
 const tell = (message: FromPeer): void => void process.send?.(message);
@@ -62,15 +62,6 @@ const servers = new Map<number, Server>();
 const seen = new Map<number, number>();
 let nextId = 1;
 
-/** Pseudo-random bytes that only depend on the seed. */
-function* randomBytes(seed: number, total: number, chunk = CHUNK): Generator<Buffer> {
-  const key = createHash("sha256").update(String(seed)).digest().subarray(0, 16);
-  const cipher = createCipheriv("aes-128-ctr", key, Buffer.alloc(16));
-  const zeros = Buffer.alloc(chunk);
-  for (let left = total; left > 0; left -= chunk)
-    yield cipher.update(zeros.subarray(0, Math.min(left, chunk)));
-}
-
 async function sendBulk(
   socket: Socket,
   { bytes, seed, chunk, pauseMs = 0, pauseEvery = 1 }: Bulk,
@@ -109,8 +100,8 @@ function countRequest(
   const id = Number(/id=(\d+)/.exec(chunk.toString("latin1"))?.[1] ?? -1);
   seen.set(id, (seen.get(id) ?? 0) + 1);
   const act = (): void => {
-    if (kind.then === "reset") socket.resetAndDestroy();
-    else if (kind.then === "close") socket.destroy();
+    if (kind.act === "reset") socket.resetAndDestroy();
+    else if (kind.act === "close") socket.destroy();
     else socket.end(`done ${id}${kind.name === undefined ? "" : ` by ${kind.name}`}\n`);
   };
   if (kind.afterMs === undefined) act();

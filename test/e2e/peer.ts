@@ -15,7 +15,7 @@ export type ServerKind =
   /** Reads the number of a request, counts it, then answers and ends, closes without a word or resets. */
   | {
       readonly behaviour: "count";
-      readonly then: "answer" | "close" | "reset";
+      readonly act: "answer" | "close" | "reset";
       readonly afterMs?: number;
       readonly name?: string;
     };
