@@ -17,13 +17,16 @@ import { explainRefusal, readIoUringDisabled } from "./unavailable.ts";
 
 const WORDS = IO_URING_BUF_SIZE >> 2;
 
-/** Where a buffer is: in the ring for the kernel to take, or with the caller. */
+/** Where a buffer is: for the kernel to take (in the ring, or next in the stash), or with the caller. */
 const FREE = 0;
 const OWNED = 1;
 
 /**
- * The receive buffers: equal pieces of one memory, offered to the kernel through a provided-buffer ring
+ * Receive buffers of one size: equal pieces of one memory, offered to the kernel through a provided-buffer ring
  * (io_uring_register_buf_ring(3)), from which a receive takes one only when it has data.
+ *
+ * The kernel takes them first in, first out, so all that are in the ring get touched in turn. Only `keep` are
+ * in it at a time; the others wait in a stash, last in, first out, so that memory grows with need only.
  *
  * The kernel reads our tail with an acquire inside io_uring_enter(), on this thread; the atomic store makes
  * the entry visible before it in any case.
@@ -38,24 +41,32 @@ export class BufferRing {
   readonly #tails: Uint16Array;
   readonly #mask: number;
   readonly #owner: Uint8Array;
+  readonly #keep: number;
+  readonly #stash: Uint16Array;
+  #stashed = 0;
   #tail = 0;
-  #free = 0;
+  #offered = 0;
 
   /**
-   * Registers `count` buffers (1 .. 32768) of `size` bytes as `group`. The memory is faulted in as it is
-   * used. Throws RingUnavailableError without IORING_REGISTER_PBUF_RING or memory, RangeError for the sizes.
+   * Registers `count` buffers (1 .. 32768) of `size` bytes as `group`, `keep` of them in the ring at a time.
+   * The memory is faulted in as it is used. Throws RingUnavailableError without IORING_REGISTER_PBUF_RING or memory, RangeError for the sizes.
    */
-  constructor(ringFd: number, group: number, count: number, size: number) {
+  constructor(ringFd: number, group: number, count: number, size: number, keep = count) {
     if (!(Number.isInteger(count) && count > 0 && count <= IORING_MAX_PBUF_ENTRIES)) {
       throw new RangeError(`${count} buffers: 1 to ${IORING_MAX_PBUF_ENTRIES} are possible`);
     }
     if (!(Number.isInteger(size) && size > 0 && size <= 0x4000_0000)) {
       throw new RangeError(`buffers of ${size} bytes: 1 to 2^30 are possible`);
     }
-    const entries = 2 ** Math.ceil(Math.log2(count));
+    if (!(Number.isInteger(keep) && keep > 0 && keep <= count)) {
+      throw new RangeError(`${keep} of ${count} buffers in the ring: 1 to ${count} are possible`);
+    }
+    const entries = 2 ** Math.ceil(Math.log2(keep));
     this.group = group;
     this.count = count;
     this.size = size;
+    this.#keep = keep;
+    this.#stash = new Uint16Array(count);
     this.#mask = entries - 1;
     this.#owner = new Uint8Array(count).fill(OWNED);
     this.#ring = Memory.anonymous(entries * IO_URING_BUF_SIZE);
@@ -68,28 +79,40 @@ export class BufferRing {
       throw explainRefusal("io_uring_register(IORING_REGISTER_PBUF_RING)", errno, readIoUringDisabled());
     }
     this.memory = Memory.anonymous(count * size);
-    for (let id = 0; id < count; id++) this.release(id);
+    for (let id = 0; id < keep; id++) this.release(id);
+    for (let id = count - 1; id >= keep; id--) this.release(id);
   }
 
   /** How many buffers the kernel may still take, as far as the completions read so far tell. */
   get free(): number {
-    return this.#free;
+    return this.#offered + this.#stashed;
+  }
+
+  /** Where a buffer lies. */
+  address(id: number): number {
+    return this.memory.address + id * this.size;
   }
 
   /** Notes that a completion handed over this buffer. */
   take(id: number): void {
     if (this.#owner[id] !== FREE) throw new Error(`the kernel handed over buffer ${id} twice`);
     this.#owner[id] = OWNED;
-    this.#free--;
+    this.#offered--;
+    if (this.#stashed > 0) this.#offer(this.#stash[--this.#stashed]!);
   }
 
   /** Offers a buffer to the kernel again. Throws RangeError when the kernel has it already. */
   release(id: number): void {
     if (this.#owner[id] !== OWNED) throw new RangeError(`release of buffer ${id}, which is not taken`);
     this.#owner[id] = FREE;
-    this.#free++;
+    if (this.#offered < this.#keep) this.#offer(id);
+    else this.#stash[this.#stashed++] = id;
+  }
+
+  #offer(id: number): void {
+    this.#offered++;
     const at = (this.#tail & this.#mask) * WORDS;
-    const address = this.memory.address + id * this.size;
+    const address = this.address(id);
     this.#words[at] = address | 0;
     this.#words[at + 1] = (address / 2 ** 32) | 0;
     this.#words[at + io_uring_buf.len / 4] = this.size;

@@ -18,6 +18,7 @@ export const WAKE = 5;
 export const CANCELLED = 1; // cancel() named it: it must not be queued again
 export const PATIENT = 2; // a receive that had data the last time it found no buffer
 export const PARKED = 4; // in the queue for a buffer
+export const BULK = 8; // a receive into a large buffer, as long as there is one
 
 const NONE = -1;
 
@@ -75,6 +76,10 @@ export class RequestTable {
 
   mark(index: number, bits: number): void {
     this.#state[index] = this.#state[index]! | bits;
+  }
+
+  unmark(index: number, bits: number): void {
+    this.#state[index] = this.#state[index]! & ~bits;
   }
 
   /** Begins a request; returns its index. */

@@ -1,5 +1,3 @@
-import type { Memory } from "../../native/memory.ts";
-
 /**
  * The completion driver: what an engine worker asks of the kernel. A worker queues requests, then calls
  * run(), which hands back completions; io_uring does so by itself, epoll imitates it.
@@ -35,16 +33,14 @@ export interface CompletionHandler {
   complete(slot: number, tag: number, result: number, bufferId: number, more: boolean): void;
 }
 
-/** The receive buffers of a driver: buffer b is `memory.bytes[b * size .. (b + 1) * size)`. Sizes in bytes. */
-interface ReceiveBuffers {
-  readonly memory: Memory;
-  readonly size: number;
+/** The receive buffers of a driver. A buffer is the caller's from the completion that names it until release(). */
+export interface ReceiveBuffers {
+  /** How many there are for receives that are not bulk. */
   readonly count: number;
-}
-
-/** Where a buffer lies, for send(). */
-export function bufferAddress({ memory, size }: ReceiveBuffers, bufferId: number): number {
-  return memory.address + bufferId * size;
+  /** Where a buffer lies, for send(). */
+  address(bufferId: number): number;
+  /** The first `length` bytes of a buffer. */
+  bytes(bufferId: number, length: number): Uint8Array;
 }
 
 export interface Driver {
@@ -63,9 +59,10 @@ export interface Driver {
    * Receives once: completes with the number of bytes and a buffer, with 0 at the end of the stream, or with
    * -errno (-ECONNRESET, -ECANCELED, …). While no buffer is free it waits for a release(), first come first
    * served, and so do the end of a stream and resets: -ENOBUFS is never seen. One receive at a time per
-   * socket: which of two gets which bytes is the kernel's choice.
+   * socket: which of two gets which bytes is the kernel's choice. `bulk` asks for a large buffer, which it gets while
+   * there are any; else it is served like the others.
    */
-  recv(fd: number, slot: number, tag: number): void;
+  recv(fd: number, slot: number, tag: number, bulk?: boolean): void;
 
   /**
    * Sends `length` bytes (0 .. SEND_BYTES_MAX) from `address`, in memory that stays put and unchanged until

@@ -11,6 +11,7 @@ import { BufferRing } from "../../native/ring/buffers.ts";
 import { closeDescriptor, drainEventfd, shutdownSocket } from "../../native/ring/direct.ts";
 import {
   ACCEPT,
+  BULK,
   CANCELLED,
   CONNECT,
   PARKED,
@@ -26,6 +27,7 @@ import { UNWATCHED } from "../../native/ring/submission.ts";
 import {
   type CompletionHandler,
   type Driver,
+  type ReceiveBuffers,
   SEND_BYTES_MAX,
   SLOT_MAX,
   SOCKADDR_BYTES_MAX,
@@ -33,13 +35,17 @@ import {
 } from "./driver.ts";
 
 export interface IoUringDriverOptions extends RingOptions {
-  /** Receive buffers, 1 .. 32768. */
+  /** Receive buffers, 1 .. 32768, and how many of them are in the ring at a time (default: all). */
   readonly bufferCount: number;
+  readonly bufferKeep?: number;
   /** Bytes of each. */
   readonly bufferSize: number;
+  /** Large buffers for bulk receives; none unless told. */
+  readonly bulk?: { readonly count: number; readonly keep: number; readonly size: number };
 }
 
 const BUFFER_GROUP = 0;
+const BULK_GROUP = 1;
 
 /** The driver on io_uring, with what a status page wants to know about it. */
 export interface IoUringDriver extends Driver {
@@ -54,6 +60,62 @@ export interface IoUringDriver extends Driver {
  */
 export function createIoUringDriver(options: IoUringDriverOptions): IoUringDriver {
   return new UringDriver(options);
+}
+
+/** The driver's buffers: many of the ordinary size, and some large ones whose ids follow theirs. */
+class RingBuffers implements ReceiveBuffers {
+  readonly #ordinary: BufferRing;
+  readonly #bulk: BufferRing | undefined;
+
+  constructor(ringFd: number, { bufferCount, bufferKeep, bufferSize, bulk }: IoUringDriverOptions) {
+    this.#ordinary = new BufferRing(ringFd, BUFFER_GROUP, bufferCount, bufferSize, bufferKeep);
+    this.#bulk = bulk && new BufferRing(ringFd, BULK_GROUP, bulk.count, bulk.size, bulk.keep);
+  }
+
+  get count(): number {
+    return this.#ordinary.count;
+  }
+
+  get free(): number {
+    return this.#ordinary.free;
+  }
+
+  get hasBulk(): boolean {
+    return this.#bulk !== undefined && this.#bulk.free > 0;
+  }
+
+  address(bufferId: number): number {
+    const { count } = this.#ordinary;
+    return bufferId < count ? this.#ordinary.address(bufferId) : this.#bulk!.address(bufferId - count);
+  }
+
+  bytes(bufferId: number, length: number): Uint8Array {
+    const { count } = this.#ordinary;
+    const ring = bufferId < count ? this.#ordinary : this.#bulk!;
+    const at = (bufferId < count ? bufferId : bufferId - count) * ring.size;
+    return ring.memory.bytes.subarray(at, at + length);
+  }
+
+  /** Notes that the kernel handed over buffer `id` of a group; returns its id among all. */
+  take(id: number, bulk: boolean): number {
+    if (!bulk) {
+      this.#ordinary.take(id);
+      return id;
+    }
+    this.#bulk!.take(id);
+    return this.#ordinary.count + id;
+  }
+
+  release(bufferId: number): void {
+    const { count } = this.#ordinary;
+    if (bufferId < count || this.#bulk === undefined) this.#ordinary.release(bufferId);
+    else this.#bulk.release(bufferId - count);
+  }
+
+  close(): void {
+    this.#ordinary.close();
+    this.#bulk?.close();
+  }
 }
 
 /** stop() cancels again after this long, and gives up after the second. */
@@ -75,7 +137,7 @@ const STOP_LIMIT_MS = 5_000;
  */
 class UringDriver implements IoUringDriver {
   readonly name = "io_uring";
-  readonly buffers: BufferRing;
+  readonly buffers: RingBuffers;
   readonly features: ReadonlySet<RingFeature>;
   readonly #ring: Ring;
   readonly #requests: RequestTable;
@@ -86,7 +148,7 @@ class UringDriver implements IoUringDriver {
   constructor(options: IoUringDriverOptions) {
     this.#ring = new Ring(options);
     try {
-      this.buffers = new BufferRing(this.#ring.fd, BUFFER_GROUP, options.bufferCount, options.bufferSize);
+      this.buffers = new RingBuffers(this.#ring.fd, options);
     } catch (error) {
       this.#ring.close();
       throw error;
@@ -100,8 +162,13 @@ class UringDriver implements IoUringDriver {
     this.#ring.reserve().accept(fd, index);
   }
 
-  recv(fd: number, slot: number, tag: number): void {
+  recv(fd: number, slot: number, tag: number, bulk = false): void {
     const index = this.#open(RECV, fd, slot, tag);
+    if (bulk && this.buffers.hasBulk) {
+      this.#requests.mark(index, BULK);
+      this.#ring.reserve().recv(fd, BULK_GROUP, false, index);
+      return;
+    }
     if (this.buffers.free === 0) this.#requests.mark(index, PATIENT);
     this.#queueRecv(index, this.buffers.free === 0);
   }
@@ -265,15 +332,18 @@ class UringDriver implements IoUringDriver {
   }
 
   #settleRecv(index: number, result: number, flags: number, handler: CompletionHandler): boolean {
+    const isBulk = this.#requests.has(index, BULK);
     if ((flags & IORING_CQE_F_BUFFER) !== 0) {
-      const id = flags >>> IORING_CQE_BUFFER_SHIFT;
-      this.buffers.take(id);
+      const id = this.buffers.take(flags >>> IORING_CQE_BUFFER_SHIFT, isBulk);
       if (result > 0) return this.#finish(index, result, id, handler);
       this.buffers.release(id); // the end of a stream or an error may use up a buffer too
     }
     if (result !== -ENOBUFS) return this.#finish(index, result, -1, handler);
     if (this.#requests.has(index, CANCELLED)) return this.#finish(index, -ECANCELED, -1, handler);
-    if (this.#requests.has(index, PATIENT)) {
+    if (isBulk) {
+      this.#requests.unmark(index, BULK);
+      this.#queueRecv(index, false);
+    } else if (this.#requests.has(index, PATIENT)) {
       this.#requests.park(index);
     } else {
       this.#requests.mark(index, PATIENT);

@@ -3,9 +3,15 @@
 /** Sessions of one worker; 24 bits name one in a request. */
 export const SESSIONS_MAX = 1_000_000;
 export const BACKLOG = 4_096;
-/** Receive buffers of a worker; memory is used only as far as data was ever in flight. */
-export const BUFFER_COUNT = 512;
-export const BUFFER_SIZE = 65_536;
+/**
+ * Receive buffers of a worker. A session holds at most two, so slow peers cannot starve the others; memory is
+ * used only as far as data was ever in flight. Transfers that fill an ordinary buffer get a large one while
+ * there are any (docs/internals/engine.md has the measurements).
+ */
+export const BUFFER_COUNT = 32_768;
+export const BUFFER_KEEP = 256;
+export const BUFFER_SIZE = 16_384;
+export const BULK_BUFFERS = { count: 64, keep: 8, size: 262_144 } as const;
 export const RING_ENTRIES = 1_024;
 
 /** Longest first flight kept for a replay; a longer one is more than one segment on any ordinary path. */

@@ -41,8 +41,9 @@ export class SessionRequests {
     return (this.#pending & (1 << op)) !== 0;
   }
 
-  receive(op: Op, fd: number): void {
-    this.#driver.recv(fd, this.#slot, this.#start(op));
+  /** `bulk`: more than an ordinary buffer of data is expected. */
+  receive(op: Op, fd: number, bulk = false): void {
+    this.#driver.recv(fd, this.#slot, this.#start(op), bulk);
   }
 
   /** The bytes at `address` must stay until the completion. */

@@ -22,7 +22,6 @@ import { SyscallError } from "../../native/errno.ts";
 import { setLingerZero } from "../../native/sockopt.ts";
 import type { Ending } from "../../pool/entry-table.ts";
 import type { ConnectionPath } from "../status.ts";
-import { bufferAddress } from "./driver.ts";
 import type { ListenerState, SessionServices } from "./engine.ts";
 import { FirstFlight, isAcknowledged, sentOneSegmentOnly } from "./first-flight.ts";
 import * as limits from "./limits.ts";
@@ -185,7 +184,7 @@ export class Session {
       this.#sendingFlight = true;
       this.#requests.send(OP.upstreamSend, this.#upstream.fd, this.#flight.address, this.#flight.length);
     } else if (this.#upBuffer !== NONE) {
-      const address = bufferAddress(this.#services.driver.buffers, this.#upBuffer);
+      const address = this.#services.driver.buffers.address(this.#upBuffer);
       if (this.state === "unproven") {
         if (this.#bytesSent === 0 && !this.#ackSent) this.#flight.keep(address, this.#upLength);
         else this.#flight.drop(); // a second segment: a reset would no longer prove anything
@@ -194,7 +193,7 @@ export class Session {
     } else if (this.#clientEnded) {
       this.#endUpstream(nowMs);
     } else if (!this.#requests.isPending(OP.clientRecv)) {
-      this.#requests.receive(OP.clientRecv, this.#client); // the one begun before a replay may still wait
+      this.#requests.receive(OP.clientRecv, this.#client, this.#upLength >= limits.BUFFER_SIZE); // the one begun before a replay may still wait
     }
   }
 
@@ -242,18 +241,13 @@ export class Session {
     this.#countFirstByte(nowMs);
     this.#downBuffer = bufferId;
     this.#services.counters.add(this.listener.share.route, "bytesDownstream", result);
-    this.#requests.send(
-      OP.clientSend,
-      this.#client,
-      bufferAddress(this.#services.driver.buffers, bufferId),
-      result,
-    );
+    this.#requests.send(OP.clientSend, this.#client, this.#services.driver.buffers.address(bufferId), result);
   }
 
   #onClientSent(result: number, nowMs: number): void {
     this.#releaseDown();
     if (result < 0) this.#close("reset", nowMs);
-    else this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
+    else this.#requests.receive(OP.upstreamRecv, this.#upstream.fd, result >= limits.BUFFER_SIZE);
   }
 
   /** The upstream's socket failed. Before anything was heard of it, it may never have existed. */

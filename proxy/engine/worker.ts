@@ -93,7 +93,9 @@ function start(port: MessagePort, data: WorkerData): void {
     driver = createIoUringDriver({
       entries: limits.RING_ENTRIES,
       bufferCount: limits.BUFFER_COUNT,
+      bufferKeep: limits.BUFFER_KEEP,
       bufferSize: limits.BUFFER_SIZE,
+      bulk: limits.BULK_BUFFERS,
     });
   } catch (error) {
     if (!(error instanceof RingUnavailableError)) throw error;

@@ -174,6 +174,51 @@ buffers("given 32768 buffers, the most there can be, then each is handed over on
   libc.close(fd);
 });
 
+buffers(
+  "given 4 of 32 buffers in the ring, then all can be taken, and those given back last come first",
+  () => {
+    const ring = new Ring({ entries: 8 });
+    const some = new BufferRing(ring.fd, 0, 32, 16, 4);
+    const fd = echoSocket();
+    const take = (): number => {
+      check(libc.sendto(fd, Uint8Array.of(1), 1, 0, null, 0), "sendto", {});
+      ring.reserve().recv(fd, 0, false, 0);
+      assert.is(ring.enter(1000), "done");
+      ring.completions.next();
+      const id = ring.completions.flags >>> IORING_CQE_BUFFER_SHIFT;
+      some.take(id);
+      return id;
+    };
+    const all = Array.from({ length: 32 }, take);
+    assert.equal(
+      [...all].sort((a, b) => a - b),
+      Array.from({ length: 32 }, (_, id) => id),
+    );
+    assert.is(some.free, 0);
+    for (const id of all) some.release(id);
+    assert.is(some.free, 32);
+    const used = new Set<number>();
+    for (let i = 0; i < 200; i++) {
+      const id = take();
+      used.add(id);
+      some.release(id);
+    }
+    assert.is(used.size, 5, "the four in the ring and the one that takes turns with them");
+    ring.close();
+    some.close();
+    libc.close(fd);
+  },
+);
+
+buffers("given more buffers to keep than there are, then RangeError", () => {
+  const ring = new Ring({ entries: 1 });
+  assert.throws(
+    () => new BufferRing(ring.fd, 0, 4, 64, 5),
+    (error: unknown) => error instanceof RangeError,
+  );
+  ring.close();
+});
+
 buffers("given the group in use, then the error says what the kernel answered", () => {
   const ring = new Ring({ entries: 1 });
   const first = new BufferRing(ring.fd, 0, 1, 64);

@@ -25,7 +25,7 @@ while (running) {
         driver.recv(connection, 1, 0);
       } else if (tag === 0 && result > 0) {
         held = bufferId;
-        driver.send(connection, driver.buffers.memory.address + bufferId * driver.buffers.size, result, 1, 1);
+        driver.send(connection, driver.buffers.address(bufferId), result, 1, 1);
       } else if (tag === 1) {
         driver.release(held);
         driver.recv(connection, 1, 0);

@@ -17,6 +17,7 @@ const uring =
 /** By position, so that a worker thread can be told which. */
 export const DRIVERS: readonly (readonly [string, (sizes: Sizes) => Driver])[] = [
   ["io_uring", uring()],
+  ["io_uring with most buffers in the stash", (sizes) => createIoUringDriver({ ...sizes, bufferKeep: 2 })],
   ["io_uring without NO_SQARRAY", uring("IORING_SETUP_NO_SQARRAY")],
   ["io_uring without DEFER_TASKRUN", uring("IORING_SETUP_DEFER_TASKRUN")],
   ["io_uring without SINGLE_ISSUER", uring("IORING_SETUP_SINGLE_ISSUER")],

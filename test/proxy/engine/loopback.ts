@@ -112,8 +112,7 @@ export class Recorder implements CompletionHandler {
 /** The bytes of a receive, whose buffer goes back. */
 export function textOf(driver: Driver, { result, bufferId }: Completion): string {
   assert.ok(result > 0 && bufferId >= 0, `a receive with data, not ${result}`);
-  const at = bufferId * driver.buffers.size;
-  const text = Buffer.from(driver.buffers.memory.bytes.subarray(at, at + result)).toString("latin1");
+  const text = Buffer.from(driver.buffers.bytes(bufferId, result)).toString("latin1");
   driver.release(bufferId);
   return text;
 }
