@@ -11,7 +11,7 @@ export const BACKLOG = 4_096;
 export const BUFFER_COUNT = 32_768;
 export const BUFFER_KEEP = 256;
 export const BUFFER_SIZE = 16_384;
-export const BULK_BUFFERS = { count: 64, keep: 8, size: 262_144 } as const;
+export const BULK_BUFFERS = { count: 64, keep: 16, size: 262_144 } as const;
 export const RING_ENTRIES = 1_024;
 
 /** Longest first flight kept for a replay; a longer one is more than one segment on any ordinary path. */

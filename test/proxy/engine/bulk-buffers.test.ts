@@ -7,7 +7,7 @@ import { createIoUringDriver, type IoUringDriver } from "../../../proxy/engine/i
 import { pair, Recorder } from "./loopback.ts";
 
 const ORDINARY = { count: 4, size: 1024 };
-const BULK = { count: 2, keep: 1, size: 65_536 };
+const BULK = { count: 2, keep: 2, size: 65_536 };
 const MESSAGE = Buffer.alloc(40_000, "0123456789abcdef");
 
 function driverWithBulk(): IoUringDriver {
