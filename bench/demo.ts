@@ -3,14 +3,10 @@
  * and fresh connections both ways in turn. Exit 0 when the accelerated first byte took at most RATIO_MAX of the
  * direct one, 1 when not or when something failed, 77 when this machine cannot run a lab, 130 after Ctrl-C.
  */
-import { type ChildProcess, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import { constants } from "node:os";
-import { extname } from "node:path";
-import { createInterface } from "node:readline";
-import { fileURLToPath } from "node:url";
-import type { Status } from "../proxy/status.ts";
-import { type DemoSamples, formatTable, judge, type PoolCounts } from "./demo-report.ts";
+import { DemoProxy, LISTENER, ORIGIN_PORT } from "./demo-proxy.ts";
+import { type DemoSamples, formatTable, judge } from "./demo-report.ts";
 import { type Host, Lab, LabError } from "./lab/lab.ts";
 import type { Sample } from "./load/generator.ts";
 import { median } from "./load/percentiles.ts";
@@ -20,18 +16,9 @@ const RTT_MS = 40;
 const REQUESTS_PER_SECOND = 20;
 const DURATION_MS = 14_000;
 const RESPONSE_BYTES = 1_000;
-const START_LIMIT_MS = 15_000;
-const POLL_MS = 200;
-// As config/demo.yaml has them.
-const ORIGIN_PORT = 8080;
-const PROXY = { host: "127.0.0.1", port: 8001 } as const;
-const ADMIN = "127.0.0.1:9901";
 
 const EXIT = { good: 0, failed: 1, unavailable: 77 } as const;
 
-const root = new URL(extname(import.meta.url) === ".ts" ? "../" : "../../", import.meta.url);
-const program = fileURLToPath(new URL("dist/proxy/cli.js", root));
-const configFile = fileURLToPath(new URL("config/demo.yaml", root));
 const isTerminal = process.stdout.isTTY;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
@@ -49,43 +36,24 @@ async function main(): Promise<number> {
   say(`two hosts, ${RTT_MS} ms apart (round trip): near ${near.address()}, far ${far.address()}`);
   await startOrigin(far, ORIGIN_PORT);
   say(`an HTTP origin on far, port ${ORIGIN_PORT}`);
-  const proxy = await startProxy(near);
-  say(`accelproxy --config config/demo.yaml on near, port ${PROXY.port}`);
+  const proxy = await DemoProxy.start(near, say);
+  say(`accelproxy --config config/demo.yaml on near, port ${LISTENER.port}`);
 
-  const before = await untilFilled(near);
+  const before = await proxy.filled();
   const samples = await measure(near, far);
-  const after = await poolCounts(near);
+  const after = await proxy.pool();
   say(formatTable(samples, { hits: after.hits - before.hits, misses: after.misses - before.misses }));
   const verdict = judge(samples, RTT_MS);
   say(`\n${verdict.sentence}`);
-  proxy.kill("SIGTERM");
-  await once(proxy, "exit");
+  await proxy.stop();
   return verdict.isGood ? EXIT.good : EXIT.failed;
-}
-
-/** Starts the built program and waits until it listens; its warnings and errors are shown. */
-async function startProxy(host: Host): Promise<ChildProcess> {
-  const child = host.spawn(process.execPath, [program, "--config", configFile], {
-    stdio: ["ignore", "pipe", "inherit"],
-  });
-  const listening = new Promise<void>((resolve, reject) => {
-    createInterface({ input: child.stdout! }).on("line", (text) => {
-      const { level, msg } = JSON.parse(text) as { level: number; msg: string };
-      if (msg === "listening") resolve();
-      if (level > 30) say(`accelproxy: ${text}`);
-    });
-    child.once("error", reject);
-    child.once("exit", (code) => reject(new Error(`accelproxy ended with ${code} before it listened`)));
-  });
-  await within(listening, "accelproxy does not listen");
-  return child;
 }
 
 /** Sends requests to the origin and to the proxy in turn, and shows how it goes. */
 async function measure(near: Host, far: Host): Promise<DemoSamples> {
   const targets = [
     { name: "direct", host: far.address(), port: ORIGIN_PORT },
-    { name: "accelerated", ...PROXY },
+    { name: "accelerated", ...LISTENER },
   ];
   const seconds = DURATION_MS / 1e3;
   say(`a fresh connection for each request, in turn, ${REQUESTS_PER_SECOND} a second for ${seconds} s\n`);
@@ -108,40 +76,6 @@ async function measure(near: Host, far: Host): Promise<DemoSamples> {
   const { samples } = await runLoadOn(near, options, isTerminal ? onSample : undefined);
   if (isTerminal) say("\n");
   return { direct: samples.direct ?? [], accelerated: samples.accelerated ?? [] };
-}
-
-/** Waits until the pool holds what it wants. Returns its counters then. */
-async function untilFilled(near: Host): Promise<PoolCounts> {
-  const filled = (async () => {
-    for (;;) {
-      const pool = await poolCounts(near);
-      if (pool.halfOpen > 0 && pool.halfOpen >= pool.target) return pool;
-      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
-    }
-  })();
-  return within(filled, "accelproxy's pool does not fill");
-}
-
-async function poolCounts(near: Host): Promise<Status["pools"][number]> {
-  const { stdout, stderr } = await near.run(process.execPath, [
-    program,
-    "status",
-    "--admin",
-    ADMIN,
-    "--json",
-  ]);
-  if (stdout === "") throw new Error(`accelproxy status: ${stderr.trim()}`);
-  const [pool] = (JSON.parse(stdout) as Status).pools;
-  if (pool === undefined) throw new Error("accelproxy has no pool");
-  return pool;
-}
-
-function within<T>(work: Promise<T>, problem: string): Promise<T> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${problem} within ${START_LIMIT_MS} ms`)), START_LIMIT_MS);
-  });
-  return Promise.race([work, late]).finally(() => clearTimeout(timer));
 }
 
 /** An ordinary user gets the rights to make a network from a user namespace of his own. */
