@@ -31,12 +31,16 @@ const CMSG_DATA = 16;
 const TIMESPEC_SIZE = 16;
 const CLOCK_REALTIME = 0;
 
-/** One segment heard. Addresses are only valid during the call. `arrivedMs` is of clock.nowMs(). */
+/**
+ * One segment heard. Addresses are only valid during the call. `arrivedMs` is of clock.nowMs(). `ttl` is as it
+ * arrived, undefined on IPv6, whose raw sockets do not show the header.
+ */
 export type SegmentHandler = (
   source: Uint8Array,
   destination: Uint8Array | undefined,
   segment: TcpSegment,
   arrivedMs: number,
+  ttl: number | undefined,
 ) => void;
 
 export class HandshakeReceiver {
@@ -95,11 +99,11 @@ export class HandshakeReceiver {
     const arrivedMs = monotonicMs - Math.max(0, wallMs - this.#timestampMs(index, wallMs));
     if (this.#family === 4) {
       const packet = decodePacket(data);
-      if (packet) handle(packet.src, packet.dst, packet, arrivedMs);
+      if (packet) handle(packet.src, packet.dst, packet, arrivedMs, packet.ttl);
     } else {
       const segment = decodeTcp(data, 0, data.length);
       const source = this.#names + index * NAME_SIZE + 8; // sin6_addr
-      if (segment) handle(bytes.subarray(source, source + 16), undefined, segment, arrivedMs);
+      if (segment) handle(bytes.subarray(source, source + 16), undefined, segment, arrivedMs, undefined);
     }
   }
 
