@@ -25,6 +25,11 @@ export function setReuseAddr(fd: number): void {
   setInt(fd, so.SOL_SOCKET, so.SO_REUSEADDR, 1, "SO_REUSEADDR");
 }
 
+/** Lets sockets of the same user listen on the same address, clients spread over them by a hash. */
+export function setReusePort(fd: number): void {
+  setInt(fd, so.SOL_SOCKET, so.SO_REUSEPORT, 1, "SO_REUSEPORT");
+}
+
 export function setNoDelay(fd: number): void {
   setInt(fd, so.IPPROTO_TCP, tcp.TCP_NODELAY, 1, "TCP_NODELAY");
 }

@@ -12,15 +12,13 @@ import { loadConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
 import type { Config, Listener } from "../config/schema.ts";
 import { formatEndpoint } from "../native/address.ts";
-import type { Fd } from "../native/fd.ts";
-import { listenTcp, localEndpoint } from "../native/net/tcp-socket.ts";
 import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
 import { PoolRegistry } from "../pool/registry.ts";
 import { EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
-import { BACKLOG } from "./engine/limits.ts";
-import type { ListenerShare, ToWorker } from "./engine/messages.ts";
+import type { ToWorker } from "./engine/messages.ts";
 import { DriverUnavailableError, WorkerHandle } from "./engine/worker-handle.ts";
 import { listenError, StartError } from "./errors.ts";
+import { ListenerSockets } from "./listener-sockets.ts";
 import { NameWatcher } from "./names.ts";
 import type {
   ConnectionPath,
@@ -48,9 +46,9 @@ export interface RuntimeOptions {
 
 interface LiveListener {
   readonly config: Listener;
-  readonly share: ListenerShare;
-  readonly fd: Fd;
-  readonly address: string;
+  readonly sockets: ListenerSockets;
+  readonly id: number;
+  readonly activeCount: SharedArrayBuffer;
 }
 
 interface Route {
@@ -91,7 +89,8 @@ export class Runtime implements ProxyView {
     try {
       await runtime.#startThreads();
       await Promise.all(options.config.upstreams.map((upstream) => runtime.#addUpstream(upstream)));
-      for (const listener of options.config.listeners) await runtime.#adopt(listener, openListener(listener));
+      for (const listener of options.config.listeners)
+        await runtime.#adopt(listener, runtime.#open(listener));
       return runtime;
     } catch (error) {
       await runtime.closeNow();
@@ -242,33 +241,34 @@ export class Runtime implements ProxyView {
     this.#upstreams.set(config.name, upstream);
   }
 
-  async #adopt(config: Listener, fd: Fd): Promise<void> {
-    const address = formatEndpoint(localEndpoint(fd.number));
-    const share = this.#listenerShare(config, fd, this.#nextListenerId++);
-    await Promise.all(this.#workers.map((worker) => worker.listen(share)));
-    this.#listeners.set(config.name, { config, share, fd, address });
-    this.#log.info({ listener: config.name, address }, "listening");
+  #open({ name, bind: { host, port } }: Listener): ListenerSockets {
+    const endpoint = { address: host, port };
+    try {
+      return ListenerSockets.open(endpoint, this.#workers.length);
+    } catch (error) {
+      throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
+    }
   }
 
-  #listenerShare(
+  /** Starts a listener on open sockets, which are its own from now on. */
+  async #adopt(config: Listener, sockets: ListenerSockets): Promise<void> {
+    await this.#listen(config, sockets, this.#nextListenerId++, new SharedArrayBuffer(4));
+    this.#log.info({ listener: config.name, address: formatEndpoint(sockets.endpoint) }, "listening");
+  }
+
+  async #listen(
     config: Listener,
-    fd: Fd,
+    sockets: ListenerSockets,
     id: number,
-    activeCount = new SharedArrayBuffer(4),
-  ): ListenerShare {
+    activeCount: SharedArrayBuffer,
+  ): Promise<void> {
     const { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
     const route = this.#route(name, upstream);
-    return {
-      id,
-      name,
-      fd: fd.number,
-      upstream,
-      takeAfterMs,
-      idleTimeoutMs,
-      maxConnections,
-      route,
-      activeCount,
-    };
+    const share = { id, name, upstream, takeAfterMs, idleTimeoutMs, maxConnections, route, activeCount };
+    await Promise.all(
+      this.#workers.map((worker, index) => worker.listen({ ...share, fd: sockets.forWorker(index) })),
+    );
+    this.#listeners.set(name, { config, sockets, id, activeCount });
   }
 
   /** Where sessions of a listener towards an upstream are counted. */
@@ -285,12 +285,12 @@ export class Runtime implements ProxyView {
     const listener = this.#listeners.get(name);
     if (!listener) return;
     this.#listeners.delete(name);
-    await Promise.all(this.#workers.map((worker) => worker.unlisten(listener.share.id)));
-    listener.fd.close();
+    await Promise.all(this.#workers.map((worker) => worker.unlisten(listener.id)));
+    listener.sockets.close();
   }
 
   #closeListeners(): void {
-    for (const { fd } of this.#listeners.values()) fd.close();
+    for (const { sockets } of this.#listeners.values()) sockets.close();
     this.#listeners.clear();
   }
 
@@ -337,40 +337,35 @@ export class Runtime implements ProxyView {
   /** Opens every new socket first: what cannot be bound refuses the whole file. */
   #openListeners(
     diff: ReturnType<typeof diffConfig>["listeners"],
-  ): { ok: true; sockets: Map<string, Fd> } | { ok: false; problems: string[] } {
-    const sockets = new Map<string, Fd>();
+  ): { ok: true; sockets: Map<string, ListenerSockets> } | { ok: false; problems: string[] } {
+    const sockets = new Map<string, ListenerSockets>();
     const moved = diff.changed.filter(({ from, to }) => !sameBind(from, to)).map(({ to }) => to);
     for (const listener of [...diff.added, ...moved]) {
       try {
-        sockets.set(listener.name, this.#inherit(listener) ?? openListener(listener));
+        sockets.set(listener.name, this.#inherit(listener) ?? this.#open(listener));
       } catch (error) {
-        for (const fd of sockets.values()) fd.close();
+        for (const opened of sockets.values()) opened.close();
         return { ok: false, problems: [asStartError(error).message] };
       }
     }
     return { ok: true, sockets };
   }
 
-  /** The socket of a listener that had this address under another name, so that nobody is refused. */
-  #inherit({ bind }: Listener): Fd | undefined {
-    for (const { config, fd } of this.#listeners.values()) {
-      if (bind.port !== 0 && config.bind.host === bind.host && config.bind.port === bind.port)
-        return fd.duplicate();
-    }
-    return undefined;
+  /** The sockets of a listener that had this address under another name, so that nobody is refused. */
+  #inherit({ bind }: Listener): ListenerSockets | undefined {
+    const same = ({ config }: LiveListener) =>
+      config.bind.host === bind.host && config.bind.port === bind.port;
+    return bind.port === 0 ? undefined : [...this.#listeners.values()].find(same)?.sockets.duplicate();
   }
 
   async #applyListeners(
     diff: ReturnType<typeof diffConfig>["listeners"],
-    sockets: ReadonlyMap<string, Fd>,
+    sockets: ReadonlyMap<string, ListenerSockets>,
   ): Promise<void> {
     for (const { from, to } of diff.changed) {
       const listener = this.#listeners.get(from.name);
       if (!listener || !sameBind(from, to)) continue;
-      const { fd, address, share: before } = listener;
-      const share = this.#listenerShare(to, fd, before.id, before.activeCount);
-      await Promise.all(this.#workers.map((worker) => worker.listen(share)));
-      this.#listeners.set(to.name, { config: to, share, fd, address });
+      await this.#listen(to, listener.sockets, listener.id, listener.activeCount);
     }
     const gone = [
       ...diff.removed,
@@ -378,8 +373,8 @@ export class Runtime implements ProxyView {
     ];
     for (const { name } of gone) await this.#removeListener(name);
     for (const config of [...diff.added, ...diff.changed.map(({ to }) => to)]) {
-      const fd = sockets.get(config.name);
-      if (fd) await this.#adopt(config, fd);
+      const opened = sockets.get(config.name);
+      if (opened) await this.#adopt(config, opened);
     }
   }
 
@@ -408,18 +403,10 @@ export class Runtime implements ProxyView {
     );
   }
 
-  #listenerStatus({ config: { name }, address }: LiveListener): ListenerStatus {
+  #listenerStatus({ config: { name }, sockets }: LiveListener): ListenerStatus {
     const total = this.#sumOver(name, "total");
+    const address = formatEndpoint(sockets.endpoint);
     return { name, address, mode: "tcp", active: this.#sumOver(name, "active"), total };
-  }
-}
-
-function openListener({ name, bind: { host, port } }: Listener): Fd {
-  const endpoint = { address: host, port };
-  try {
-    return listenTcp(endpoint, BACKLOG);
-  } catch (error) {
-    throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
   }
 }
 

@@ -19,6 +19,7 @@ import {
   setNoDelay,
   setRepair,
   setReuseAddr,
+  setReusePort,
   setV6Only,
 } from "../sockopt.ts";
 
@@ -40,19 +41,37 @@ export function localEndpoint(fd: number): Endpoint {
   return endpoint;
 }
 
-/**
- * A listening socket for clients: TCP_NODELAY (accepted sockets inherit it), IPv6 sockets take IPv6 only.
- * Throws SyscallError EADDRINUSE, EACCES (port below 1024), EADDRNOTAVAIL.
- */
-export function listenTcp(endpoint: Endpoint, backlog: number): Fd {
+/** A socket bound to `endpoint` as servers bind theirs; IPv6 sockets take IPv6 only. */
+function boundSocket(endpoint: Endpoint, reusePort: boolean): Fd {
   const address = encodeSockaddr(endpoint);
   const v6 = address.length === so.SOCKADDR_IN6_SIZE;
   const fd = new Fd(tcpSocket(v6 ? so.AF_INET6 : so.AF_INET));
   try {
     setReuseAddr(fd.number);
-    setNoDelay(fd.number);
+    if (reusePort) setReusePort(fd.number);
     if (v6) setV6Only(fd.number, true);
     check(libc.bind(fd.number, address, address.length), "bind", { ...endpoint });
+    return fd;
+  } catch (error) {
+    fd.close();
+    throw error;
+  }
+}
+
+/** Throws SyscallError as listenTcp() when nothing could listen on `endpoint` alone. */
+export function assertBindable(endpoint: Endpoint): void {
+  boundSocket(endpoint, false).close();
+}
+
+/**
+ * A listening socket for clients, with TCP_NODELAY, which accepted sockets inherit. With `reusePort` others of
+ * the same user may listen beside it.
+ * Throws SyscallError EADDRINUSE, EACCES (port below 1024), EADDRNOTAVAIL.
+ */
+export function listenTcp(endpoint: Endpoint, backlog: number, reusePort = false): Fd {
+  const fd = boundSocket(endpoint, reusePort);
+  try {
+    setNoDelay(fd.number);
     check(libc.listen(fd.number, backlog), "listen", { ...endpoint });
     return fd;
   } catch (error) {

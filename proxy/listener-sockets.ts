@@ -1,0 +1,56 @@
+/**
+ * The listening sockets of one listener: one per engine worker, joined by SO_REUSEPORT, so that the kernel
+ * spreads clients over the workers however busy each is. (On one shared socket the worker that waits first gets
+ * them all.)
+ */
+import type { Endpoint } from "../native/address.ts";
+import type { Fd } from "../native/fd.ts";
+import { assertBindable, listenTcp, localEndpoint } from "../native/net/tcp-socket.ts";
+import { BACKLOG } from "./engine/limits.ts";
+
+export class ListenerSockets {
+  readonly #fds: readonly Fd[];
+  /** As bound: the port chosen where the configuration says 0. */
+  readonly endpoint: Endpoint;
+
+  private constructor(fds: readonly Fd[]) {
+    this.#fds = fds;
+    this.endpoint = localEndpoint(fds[0]!.number);
+  }
+
+  /** Listens on `endpoint` with one socket per worker. Throws SyscallError as listenTcp(). */
+  static open(endpoint: Endpoint, workers: number): ListenerSockets {
+    // SO_REUSEPORT would let a second proxy of the same user join in silence.
+    assertBindable(endpoint);
+    const fds = [listenTcp(endpoint, BACKLOG, workers > 1)];
+    try {
+      const { port } = localEndpoint(fds[0]!.number);
+      while (fds.length < workers) fds.push(listenTcp({ ...endpoint, port }, BACKLOG, true));
+      return new ListenerSockets(fds);
+    } catch (error) {
+      for (const fd of fds) fd.close();
+      throw error;
+    }
+  }
+
+  /** The descriptor a worker accepts on; it stays ours. */
+  forWorker(index: number): number {
+    return this.#fds[index]!.number;
+  }
+
+  /** The same sockets under other descriptors: closing one set leaves the other listening. Throws EMFILE. */
+  duplicate(): ListenerSockets {
+    const copies: Fd[] = [];
+    try {
+      for (const fd of this.#fds) copies.push(fd.duplicate());
+      return new ListenerSockets(copies);
+    } catch (error) {
+      for (const copy of copies) copy.close();
+      throw error;
+    }
+  }
+
+  close(): void {
+    for (const fd of this.#fds) fd.close();
+  }
+}
