@@ -23,11 +23,15 @@ const isTerminal = process.stdout.isTTY;
 
 const say = (text: string): void => void process.stdout.write(`${text}\n`);
 
+/** By a signal: what fails from then on does so because the lab is being closed. */
+let isStopped = false;
+
 async function main(): Promise<number> {
   await using lab = await Lab.create({ links: [{ between: ["near", "far"], rttMs: RTT_MS }] });
   const near = lab.host("near");
   const far = lab.host("far");
   const stop = (signal: NodeJS.Signals): void => {
+    isStopped = true;
     say("");
     void lab.close().then(() => process.exit(128 + constants.signals[signal]));
   };
@@ -93,7 +97,7 @@ if (process.geteuid?.() === 0) {
     process.exitCode = await main();
   } catch (error) {
     if (!(error instanceof Error)) throw error;
-    process.stderr.write(`demo: ${error.message}\n`);
+    if (!isStopped) process.stderr.write(`demo: ${error.message}\n`);
     const isUnavailable = error instanceof LabError && error.code === "ACCEL_LAB_UNAVAILABLE";
     process.exitCode = isUnavailable ? EXIT.unavailable : EXIT.failed;
   }
