@@ -34,6 +34,11 @@ export class CookieWatch {
     return this.#canary === undefined && nowMs >= this.#dueMs;
   }
 
+  /** There is reason to look now. */
+  suspect(nowMs: number): void {
+    this.#dueMs = nowMs;
+  }
+
   /** Makes `entry` the canary. Returns when to send its SYN again if nothing came. */
   start(entry: LiveEntry, nowMs: number, synackAtMs: number): number {
     this.#canary = entry;

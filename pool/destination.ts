@@ -10,10 +10,11 @@ import { formatEndpoint, parseAddress } from "../native/address.ts";
 import { SyscallError } from "../native/errno.ts";
 import { probeRoute, type SynTemplate } from "../native/net/tcp-socket.ts";
 import { ACK, type TcpSegment } from "../native/wire/tcp.ts";
+import { CookieStamps } from "./cookie-stamps.ts";
 import { CookieWatch } from "./cookie-watch.ts";
 import { Demand } from "./demand.ts";
 import { recordSyn, recordSynAck } from "./entry-record.ts";
-import { ENTRY } from "./entry-table.ts";
+import { ENTRY, OPTION_COOKIE } from "./entry-table.ts";
 import { Health } from "./health.ts";
 import type { KeeperServices } from "./keeper.ts";
 import { Leases } from "./leases.ts";
@@ -62,6 +63,7 @@ export class Destination {
   readonly #demand = new Demand();
   readonly #bucket: TokenBucket;
   readonly #cookies: CookieWatch;
+  readonly #stamps = new CookieStamps();
   readonly #live = new Map<number, LiveEntry>();
   readonly #ready = new Set<LiveEntry>();
   readonly #leases: Leases;
@@ -184,7 +186,9 @@ export class Destination {
     this.#health.onHeard(arrivedMs, this.#ready.size);
     this.#health.onAnswered();
     this.block.add("opened");
-    recordSynAck(this.#services.table, entry.index, segment, this.#services.synOptions, arrivedMs);
+    const { tsval } = segment.options;
+    if (tsval !== undefined && this.#stamps.learn(tsval)) this.#suspectCookies(arrivedMs);
+    this.#record(entry, segment, arrivedMs);
     this.#offers.put(entry);
     entry.attempts = 0;
     const interval = firstRefreshInterval(this.#rtt.srttMs, Math.random());
@@ -204,12 +208,12 @@ export class Destination {
     } else if (!sameIrs) {
       this.block.add("vanished"); // it had forgotten us and opened another: ours now
       if (!this.#offers.withdraw(entry)) return;
-      recordSynAck(this.#services.table, entry.index, segment, this.#services.synOptions, arrivedMs);
+      this.#record(entry, segment, arrivedMs);
       this.#offers.put(entry);
       this.#scheduleRefresh(entry);
     } else if (solicited || entry.attempts > 1) {
       if (entry.attempts === 1) this.#sampleRtt(sinceSynMs);
-      recordSynAck(this.#services.table, entry.index, segment, this.#services.synOptions, arrivedMs);
+      this.#record(entry, segment, arrivedMs);
       this.block.add("refreshed");
       this.#scheduleRefresh(entry);
     } else {
@@ -456,12 +460,29 @@ export class Destination {
 
   #startCanary(nowMs: number): void {
     if (this.spec.max < 2 || !this.#cookies.due(nowMs) || this.#ready.size < 2) return;
-    for (const entry of this.#ready) {
+    for (const entry of this.#canaries()) {
       if (this.#offers.wasTaken(entry) || entry.attempts > 0 || !this.#offers.withdraw(entry)) continue;
       const synackAtMs = nowMs - this.#synackAgeMs(entry, nowMs);
       entry.sentAtMs = synackAtMs - this.#rtt.srttMs;
       this.#services.schedule(this.#cookies.start(entry, nowMs, synackAtMs), entry);
       return;
+    }
+  }
+
+  /** Those that look like cookies first: the rest may be stateful all the same. */
+  *#canaries(): Iterable<LiveEntry> {
+    const { table } = this.#services;
+    for (const entry of this.#ready) if (table.get(entry.index, ENTRY.options) & OPTION_COOKIE) yield entry;
+    yield* this.#ready;
+  }
+
+  /** The first sign of cookies: entries whose answers came before it are marked late. */
+  #suspectCookies(nowMs: number): void {
+    const { table } = this.#services;
+    this.#cookies.suspect(nowMs);
+    for (const { index } of this.#ready) {
+      if (!this.#stamps.looksMade(table.getU32(index, ENTRY.synackTsval))) continue;
+      table.set(index, ENTRY.options, table.get(index, ENTRY.options) | OPTION_COOKIE);
     }
   }
 
@@ -478,6 +499,12 @@ export class Destination {
   }
 
   // --- bookkeeping --------------------------------------------------------------------------------------------
+
+  #record(entry: LiveEntry, segment: TcpSegment, arrivedMs: number): void {
+    const { table, synOptions } = this.#services;
+    const isCookie = this.#stamps.looksMade(segment.options.tsval ?? 0);
+    recordSynAck(table, entry.index, segment, synOptions, arrivedMs, isCookie);
+  }
 
   #scheduleRefresh(entry: LiveEntry): void {
     entry.attempts = 0;

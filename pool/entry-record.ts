@@ -1,7 +1,14 @@
 /** What a SYN and its SYN-ACK leave in the entry table, for takers to build a socket from. */
 import type { SynTemplate } from "../native/net/tcp-socket.ts";
 import type { TcpSegment } from "../native/wire/tcp.ts";
-import { ENTRY, type EntryTable, OPTION_SACK, OPTION_TIMESTAMPS, OPTION_WSCALE } from "./entry-table.ts";
+import {
+  ENTRY,
+  type EntryTable,
+  OPTION_COOKIE,
+  OPTION_SACK,
+  OPTION_TIMESTAMPS,
+  OPTION_WSCALE,
+} from "./entry-table.ts";
 import type { SynOptions } from "./handshake-wire.ts";
 
 /** The numbers of a SYN about to be sent. */
@@ -34,6 +41,7 @@ export function recordSynAck(
   { seq, window, options }: TcpSegment,
   offered: SynOptions,
   arrivedMs: number,
+  isCookie: boolean,
 ): void {
   const timestamps = options.tsval !== undefined && offered.timestamps;
   const sack = options.sackPermitted === true && offered.sack;
@@ -47,7 +55,10 @@ export function recordSynAck(
   table.set(
     entry,
     ENTRY.options,
-    (timestamps ? OPTION_TIMESTAMPS : 0) | (sack ? OPTION_SACK : 0) | (wscale ? OPTION_WSCALE : 0),
+    (timestamps ? OPTION_TIMESTAMPS : 0) |
+      (sack ? OPTION_SACK : 0) |
+      (wscale ? OPTION_WSCALE : 0) |
+      (timestamps && isCookie ? OPTION_COOKIE : 0),
   );
   table.set(entry, ENTRY.synackAt, arrivedMs | 0);
 }

@@ -67,10 +67,11 @@ export const ENTRY = {
 } as const;
 const ENTRY_WORDS = 32;
 
-/** Bits of ENTRY.options: what the SYN-ACK agreed to. */
+/** Bits of ENTRY.options: what the SYN-ACK agreed to, and whether it looks like a SYN cookie. */
 export const OPTION_TIMESTAMPS = 1;
 export const OPTION_SACK = 2;
 export const OPTION_WSCALE = 4;
+export const OPTION_COOKIE = 8;
 
 export class EntryTable {
   readonly buffer: SharedArrayBuffer;

@@ -14,6 +14,7 @@ import {
   ENTRY,
   type Ending,
   type EntryTable,
+  OPTION_COOKIE,
   OPTION_SACK,
   OPTION_TIMESTAMPS,
   OPTION_WSCALE,
@@ -76,8 +77,7 @@ export class Taker {
    * first flight must never be replayed.
    */
   sendAck({ entry }: Lease): void {
-    const cookies = this.block.get("cookies") === 1;
-    const tsecr = cookies ? this.#table.getU32(entry, ENTRY.synackTsval) : 0;
+    const tsecr = this.#isCookie(entry) ? this.#table.getU32(entry, ENTRY.synackTsval) : 0;
     this.#wire.ack(entry, this.#destination, this.#tsval(entry), tsecr);
   }
 
@@ -174,8 +174,13 @@ export class Taker {
       this.#options,
     );
     const fd = restoreBySyscalls(restorePlan(image), this.#socketFlags);
-    if (stamped && this.block.get("cookies") === 1) this.#wire.seed(entry, this.#destination, tsval);
+    if (stamped && this.#isCookie(entry)) this.#wire.seed(entry, this.#destination, tsval);
     return fd;
+  }
+
+  /** Whether the upstream needs its TSval back: it keeps none of the entry itself. */
+  #isCookie(entry: number): boolean {
+    return this.block.get("cookies") === 1 || (this.#table.get(entry, ENTRY.options) & OPTION_COOKIE) !== 0;
   }
 
   /** Our clock now, never before the SYN's TSval. */
