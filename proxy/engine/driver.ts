@@ -8,7 +8,9 @@
  * - Every request completes exactly once with more = false, in any order. Until then it holds its connection:
  *   close() gives up the number at once, but the peer sees the end only after the last request on it is over.
  *   So cancel first, then close.
- * - Requests on blocking and on non-blocking descriptors behave alike.
+ * - Requests on blocking and on non-blocking descriptors behave alike; a driver may make one non-blocking.
+ * - A descriptor that had a request is closed through close(), so that the driver knows when its number means
+ *   another file.
  */
 
 /** The slot under which wake-ups complete; no request may use it. */

@@ -1,6 +1,7 @@
 // The drivers under test, and io_uring as older kernels have it.
 import type { RingFeature } from "../../../native/ring/setup.ts";
 import type { Driver } from "../../../proxy/engine/driver.ts";
+import { createEpollDriver } from "../../../proxy/engine/epoll-driver.ts";
 import { createIoUringDriver } from "../../../proxy/engine/io-uring-driver.ts";
 
 export interface Sizes {
@@ -16,6 +17,7 @@ const uring =
 
 /** By position, so that a worker thread can be told which. */
 export const DRIVERS: readonly (readonly [string, (sizes: Sizes) => Driver])[] = [
+  ["epoll", createEpollDriver],
   ["io_uring", uring()],
   ["io_uring with most buffers in the stash", (sizes) => createIoUringDriver({ ...sizes, bufferKeep: 2 })],
   ["io_uring without NO_SQARRAY", uring("IORING_SETUP_NO_SQARRAY")],
