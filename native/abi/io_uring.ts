@@ -40,8 +40,14 @@ export const IORING_OP_CONNECT = 16;
 export const IORING_OP_CLOSE = 19;
 export const IORING_OP_SEND = 26;
 export const IORING_OP_RECV = 27;
+export const IORING_OP_URING_CMD = 46; // Linux 5.19
+export const IORING_OP_BIND = 56; // 6.11
+
+// enum io_uring_socket_op: cmd_op of URING_CMD on a socket.
+export const SOCKET_URING_OP_SETSOCKOPT = 3; // Linux 6.7
 
 // io_uring_sqe.flags.
+export const IOSQE_IO_LINK = 1 << 2;
 export const IOSQE_BUFFER_SELECT = 1 << 5;
 export const IOSQE_CQE_SKIP_SUCCESS = 1 << 6;
 
@@ -84,11 +90,16 @@ export const io_uring_sqe = {
   opcode: 0, // u8 opcode, u8 flags, u16 ioprio
   fd: 1,
   off: 2, // u64 off or addr2
+  cmd_op: 2, // u32, URING_CMD
   addr: 4, // u64
+  level: 4, // u32, SETSOCKOPT
+  optname: 5, // u32
   len: 6,
   op_flags: 7, // msg_flags, accept_flags, poll32_events, cancel_flags
   user_data: 8, // u64
   buf_group: 10, // u16 buf_group, u16 personality
+  optlen: 11, // u32, SETSOCKOPT
+  optval: 12, // u64
 } as const;
 export const SQE_FLAGS_SHIFT = 8;
 export const SQE_IOPRIO_SHIFT = 16;

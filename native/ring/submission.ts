@@ -2,17 +2,21 @@ import {
   IORING_ACCEPT_MULTISHOT,
   IORING_OP_ACCEPT,
   IORING_OP_ASYNC_CANCEL,
+  IORING_OP_BIND,
   IORING_OP_CLOSE,
   IORING_OP_CONNECT,
   IORING_OP_POLL_ADD,
   IORING_OP_RECV,
   IORING_OP_SEND,
+  IORING_OP_URING_CMD,
   IORING_RECVSEND_POLL_FIRST,
   IOSQE_BUFFER_SELECT,
   IOSQE_CQE_SKIP_SUCCESS,
+  IOSQE_IO_LINK,
   io_sqring_offsets,
   io_uring_params,
   io_uring_sqe,
+  SOCKET_URING_OP_SETSOCKOPT,
   SQE_FLAGS_SHIFT,
   SQE_IOPRIO_SHIFT,
   SQE_WORDS,
@@ -27,6 +31,7 @@ export const UNWATCHED = -1;
 
 const SOCKADDR_ROOM = 128; // sizeof(struct sockaddr_storage)
 const { opcode, fd: FD, off, addr, len, op_flags, user_data, buf_group } = io_uring_sqe;
+const { cmd_op, level: LEVEL, optname, optlen, optval } = io_uring_sqe;
 
 /**
  * The submission queue: one method per operation, each filling one entry of 64 bytes. Nothing reaches the
@@ -116,6 +121,41 @@ export class SubmissionQueue {
     this.#words[at + addr] = copy | 0;
     this.#words[at + addr + 1] = (copy / 2 ** 32) | 0;
     this.#words[at + off] = length;
+  }
+
+  /** Sets a socket option (Linux 6.7). The value must stay where it is until the entry is done. */
+  setsockopt(
+    fd: number,
+    level: number,
+    name: number,
+    address: number,
+    length: number,
+    userData: number,
+  ): void {
+    const at = this.#entry(IORING_OP_URING_CMD, fd, userData);
+    this.#words[at + cmd_op] = SOCKET_URING_OP_SETSOCKOPT;
+    this.#words[at + LEVEL] = level;
+    this.#words[at + optname] = name;
+    this.#words[at + optlen] = length;
+    this.#words[at + optval] = address | 0;
+    this.#words[at + optval + 1] = (address / 2 ** 32) | 0;
+  }
+
+  /** Binds to the socket address at `sockaddr` (Linux 6.11), which is read when the entry is submitted. */
+  bind(fd: number, sockaddr: number, length: number, userData: number): void {
+    const at = this.#entry(IORING_OP_BIND, fd, userData);
+    this.#words[at + addr] = sockaddr | 0;
+    this.#words[at + addr + 1] = (sockaddr / 2 ** 32) | 0;
+    this.#words[at + off] = length;
+  }
+
+  /**
+   * Makes the entry after the one queued last wait for it, and not run when it fails: ECANCELED then. The one
+   * queued last completes visibly only when it fails (or always, before Linux 5.17).
+   */
+  linkLast(): void {
+    const at = ((this.#next - 1) & this.#mask) * SQE_WORDS;
+    this.#words[at + opcode]! |= (IOSQE_IO_LINK << SQE_FLAGS_SHIFT) | this.#skipSuccess;
   }
 
   /** Completes once when the descriptor is readable. */
