@@ -10,6 +10,8 @@ export type Family = 4 | 6;
 /** Of the first bytes, in ms from when their requests were due. */
 export interface Traffic {
   readonly firstByteMs: Summary;
+  /** How late requests were sent: what of the above is this machine's noise. */
+  readonly lateMs: Summary;
   readonly errors: readonly string[];
   /** Share of sessions that took a half-open connection. */
   readonly hitRate: number;
@@ -56,6 +58,7 @@ export async function measureTraffic(
   const hits = after.hits - before.hits;
   return {
     firstByteMs: summarize(samples.flatMap(({ firstByteMs }) => firstByteMs ?? [])),
+    lateMs: summarize(samples.map(({ lateMs }) => lateMs)),
     errors: samples.flatMap(({ error }) => error ?? []),
     hitRate: hits / samples.length,
     hits,
