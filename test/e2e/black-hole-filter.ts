@@ -1,6 +1,6 @@
 import type { Filter } from "../../bench/lab/lab.ts";
 import { decodePacket } from "../../native/wire/packet.ts";
-import { ACK, SYN } from "../../native/wire/tcp.ts";
+import { ACK, RST, SYN } from "../../native/wire/tcp.ts";
 
 /**
  * A firewall that keeps a connection in mind only if the client goes on within `forgetMs` of its first SYN: data
@@ -17,7 +17,9 @@ export const forgetful: Filter<{ readonly port: number; readonly forgetMs: numbe
     state[`${flow}.iss`] = tcp.seq;
     return "pass";
   }
-  if (typeof state[flow] === "number")
-    state[flow] = nowMs - state[flow] <= options.forgetMs ? "open" : "forgotten";
+  const sinceMs = state[flow];
+  const isForgotten = typeof sinceMs === "number" && nowMs - sinceMs > options.forgetMs;
+  if (isForgotten) state[flow] = "forgotten";
+  else if (typeof sinceMs === "number" && (tcp.flags & RST) === 0) state[flow] = "open";
   return state[flow] === "forgotten" ? "drop" : "pass";
 };
