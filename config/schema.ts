@@ -108,7 +108,7 @@ const rootShape = {
   acceleration: choice(["required", "preferred", "off"]).prefault("required"),
   workers: workers.prefault("auto"),
   httpWorkers: pending(1).prefault(1),
-  driver: choice(["auto", "io_uring"], ["epoll"]).prefault("auto"),
+  driver: choice(["auto", "io_uring", "epoll"]).prefault("auto"),
   drainTimeout: duration({ minMs: 0, maxMs: 24 * hourMs }).prefault("30s"),
   user: pending(null).prefault(null),
   admin: z.strictObject(adminShape).nullable().default(null),

@@ -109,8 +109,8 @@ function checkRing(): Check {
   return {
     name: "io_uring",
     ok: available,
-    required: true,
-    found: available ? `${there.join(", ")}${without}` : missing.join(", "),
+    required: false,
+    found: available ? `${there.join(", ")}${without}` : `${missing.join(", ")}; epoll is used instead`,
     remedy: remedy ?? "sysctl kernel.io_uring_disabled=0, and allow io_uring in the seccomp profile",
   };
 }

@@ -212,9 +212,20 @@ export class Runtime implements ProxyView {
     const engineLog = this.#options.log.child({ component: "engine" });
     this.#workers = await Promise.all(
       this.#counters.map(({ buffer }) =>
-        WorkerHandle.start({ counters: buffer, keeper: this.#keeper?.share, logLevel }, engineLog, onFatal),
+        WorkerHandle.start(
+          { counters: buffer, keeper: this.#keeper?.share, logLevel, driver: config.driver },
+          engineLog,
+          onFatal,
+        ),
       ),
     );
+    const [first] = this.#workers;
+    if (first?.fallback !== undefined) {
+      this.#log.warn(
+        { driver: first.driver, reason: first.fallback },
+        "io_uring cannot be used, running on epoll",
+      );
+    }
   }
 
   async #stopThreads(): Promise<void> {

@@ -1,4 +1,5 @@
 /** What the main thread and an engine worker tell each other. Everything is structured-cloneable. */
+import type { Config } from "../../config/schema.ts";
 import type { Endpoint } from "../../native/address.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
 import type { LogMessage } from "../../pool/logger.ts";
@@ -9,6 +10,7 @@ export interface WorkerData {
   /** Absent: no acceleration. */
   readonly keeper: KeeperShare | undefined;
   readonly logLevel: string;
+  readonly driver: Config["driver"];
 }
 
 /** A listener as a worker needs it. `fd` stays the main thread's. */
@@ -49,7 +51,12 @@ export type ToWorker =
   | { readonly kind: "abort" };
 
 export type FromWorker =
-  | { readonly kind: "started"; readonly wakeFd: number; readonly driver: string }
+  | {
+      readonly kind: "started";
+      readonly wakeFd: number;
+      readonly driver: string;
+      readonly fallback: string | undefined;
+    }
   | { readonly kind: "unavailable"; readonly message: string }
   | { readonly kind: "listening"; readonly id: number }
   | { readonly kind: "unlistened"; readonly id: number }

@@ -12,6 +12,8 @@ export class DriverUnavailableError extends Error {
 
 export class WorkerHandle {
   readonly driver: string;
+  /** Why the driver is not the better one, if it is not. */
+  readonly fallback: string | undefined;
   readonly #worker: Worker;
   readonly #log: Logger;
   readonly #wakeFd: number;
@@ -20,11 +22,12 @@ export class WorkerHandle {
   #exited: Promise<void>;
   #running = true;
 
-  private constructor(worker: Worker, wakeFd: number, driver: string, log: Logger) {
+  private constructor(worker: Worker, started: FromWorker & { kind: "started" }, log: Logger) {
     this.#worker = worker;
     this.#log = log;
-    this.#wakeFd = wakeFd;
-    this.driver = driver;
+    this.#wakeFd = started.wakeFd;
+    this.driver = started.driver;
+    this.fallback = started.fallback;
     this.#exited = new Promise((resolve) => worker.once("exit", () => resolve()));
     worker.on("message", (message: FromWorker) => this.#onMessage(message));
   }
@@ -43,7 +46,7 @@ export class WorkerHandle {
     if (started.kind === "unavailable") throw new DriverUnavailableError(started.message);
     if (started.kind !== "started") throw new Error(`worker said ${started.kind} before it started`);
     worker.on("error", onCrash);
-    return new WorkerHandle(worker, started.wakeFd, started.driver, log);
+    return new WorkerHandle(worker, started, log);
   }
 
   send(message: ToWorker): void {

@@ -1,6 +1,6 @@
 /**
  * An engine worker's thread: builds the driver and the engine, then turns its loop until told to drain.
- * It sleeps in io_uring_enter(2), so whoever posts a message also wakes its eventfd.
+ * It sleeps in a system call, so whoever posts a message also wakes its eventfd.
  */
 import { type MessagePort, parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { IPPROTO_TCP } from "../../native/abi/socket.ts";
@@ -8,11 +8,9 @@ import { TCP_NODELAY } from "../../native/abi/tcp.ts";
 import { EventFd } from "../../native/eventfd.ts";
 import { RingUnavailableError } from "../../native/ring/unavailable.ts";
 import { forwardingLogger } from "../../pool/logger.ts";
+import { type ChosenDriver, chooseDriver } from "./choose-driver.ts";
 import { EngineCounters } from "./counters.ts";
-import type { Driver } from "./driver.ts";
 import { Engine } from "./engine.ts";
-import { createIoUringDriver } from "./io-uring-driver.ts";
-import * as limits from "./limits.ts";
 import type { FromWorker, ToWorker, WorkerData } from "./messages.ts";
 import { TakerFactory } from "./upstream.ts";
 
@@ -24,7 +22,7 @@ class EngineWorker {
   readonly #engine: Engine;
   readonly #wakeUp = new EventFd();
 
-  constructor(port: MessagePort, data: WorkerData, driver: Driver) {
+  constructor(port: MessagePort, data: WorkerData, { driver, fallback }: ChosenDriver) {
     this.#port = port;
     this.#engine = new Engine({
       driver,
@@ -36,7 +34,7 @@ class EngineWorker {
       onUnlistened: (id) => this.#tell({ kind: "unlistened", id }),
     });
     driver.wake(this.#wakeUp.fd.number);
-    this.#tell({ kind: "started", wakeFd: this.#wakeUp.fd.number, driver: driver.name });
+    this.#tell({ kind: "started", wakeFd: this.#wakeUp.fd.number, driver: driver.name, fallback });
   }
 
   run(): void {
@@ -88,22 +86,16 @@ class EngineWorker {
 }
 
 function start(port: MessagePort, data: WorkerData): void {
-  let driver: Driver;
+  let chosen: ChosenDriver;
   try {
-    driver = createIoUringDriver({
-      entries: limits.RING_ENTRIES,
-      bufferCount: limits.BUFFER_COUNT,
-      bufferKeep: limits.BUFFER_KEEP,
-      bufferSize: limits.BUFFER_SIZE,
-      bulk: limits.BULK_BUFFERS,
-    });
+    chosen = chooseDriver(data.driver);
   } catch (error) {
     if (!(error instanceof RingUnavailableError)) throw error;
     port.postMessage({ kind: "unavailable", message: error.message } satisfies FromWorker);
     port.close();
     return;
   }
-  new EngineWorker(port, data, driver).run();
+  new EngineWorker(port, data, chosen).run();
 }
 
 if (parentPort) start(parentPort, workerData as WorkerData);

@@ -149,6 +149,7 @@ load("given the example file, then it is valid", async () => {
 const valid: readonly [given: string, settings: string, read: (config: Config) => unknown, want: unknown][] =
   [
     ["driver io_uring", "driver: io_uring", (c) => c.driver, "io_uring"],
+    ["driver epoll", "driver: epoll", (c) => c.driver, "epoll"],
     ["acceleration off", "acceleration: off", (c) => c.acceleration, "off"],
     ["64 workers", "workers: 64", (c) => c.workers, 64],
     ["no drain", "drainTimeout: 0ms", (c) => c.drainTimeoutMs, 0],

@@ -100,7 +100,7 @@ const settings = fc.record(
   {
     acceleration: fc.constantFrom("required", "preferred", "off"),
     workers: fc.oneof(fc.constant("auto"), fc.integer({ min: 1, max: 64 })),
-    driver: fc.constantFrom("auto", "io_uring"),
+    driver: fc.constantFrom("auto", "io_uring", "epoll"),
     drainTimeout: duration(0, 86_400_000),
     admin: fc.oneof(
       fc.constantFrom(null, {}),
