@@ -62,6 +62,8 @@ export class PoolRegistry {
 
   /** Gives up every pool nobody holds, without waiting for its time to end. */
   close(): void {
+    // clear() disposes for the reason "delete", as reviving does.
+    for (const { share } of this.#idle.values()) this.#keeper.removePool(share.id);
     this.#idle.clear();
   }
 

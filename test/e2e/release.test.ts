@@ -79,6 +79,17 @@ release("given SIGTERM under load, then no half-open of ours is left", async ({ 
   assert.equal(await farSockets(world, "syn-recv"), []);
 });
 
+release("given SIGTERM while a session goes on, then the half-opens do not wait for it", async (context) => {
+  const { world, client } = context;
+  const proxy = await start(world);
+  const session = await client.request("127.0.0.1", proxy.port("p8080"), { hold: true });
+  const ended = proxy.stop();
+  await untilNone(world, "syn-recv", 500);
+  assert.is((await farSockets(world, "established")).length, 1);
+  client.drop(session);
+  assert.is(await ended, 0);
+});
+
 release("given SIGKILL, then none outlives the upstream's own timeout", async ({ world }) => {
   world.far.sysctl({ "net.ipv4.tcp_synack_retries": 1 }); // gives up 1 + 2 s after the SYN
   const proxy = await start(world);
