@@ -20,8 +20,8 @@ const at = arena.address;
  * Executes the operations in order on a new socket and returns its descriptor, which the caller owns.
  * `socketFlags` joins SOCK_CLOEXEC (SOCK_NONBLOCK for an epoll loop, 0 for io_uring).
  * Throws SyscallError naming the failed operation, with the socket closed silently (it is in repair mode):
- * EPERM without CAP_NET_ADMIN, EADDRINUSE when the tuple is connected already, EADDRNOTAVAIL when the
- * local address is gone, EMFILE.
+ * EPERM without CAP_NET_ADMIN, EADDRNOTAVAIL from bind when the local address is gone and from connect when
+ * the tuple is connected already (__inet_check_established), EMFILE.
  */
 export function restoreBySyscalls(plan: readonly RepairOp[], socketFlags = 0): number {
   let fd = -1;

@@ -1,5 +1,6 @@
 // Goal: equal specifications share a pool, one that nobody holds is kept a while and then given up politely.
-// Method: pools of one half-open, too small for a canary; a keeper thread and a listener on the loopback of a namespace of our own, whose sockets ss(8) lists.
+// Method: pools of one half-open, too small for a canary; a keeper thread and a listener on the loopback of a
+// namespace of our own, whose sockets ss(8) lists.
 import { spawnSync } from "node:child_process";
 import { setTimeout as sleep } from "node:timers/promises";
 import { pino } from "pino";
