@@ -91,14 +91,28 @@ rights("given acceleration: off, then it neither tries nor warns", async ({ worl
   assert.is(await proxy.stop(), 0);
 });
 
-rights("given io_uring forbidden by seccomp, then it says so", async ({ world }) => {
+/** Runs the proxy where io_uring_setup is refused. */
+function withoutIoUring(): string[] {
   const preload = new URL("../../scripts/typescript.mjs", import.meta.url).href;
-  const script = new URL("./no-io-uring.ts", import.meta.url).pathname;
-  const prefix = [process.execPath, "--import", preload, script];
-  const { code, text } = await refusal(world, prefix, "required");
+  return [process.execPath, "--import", preload, new URL("./no-io-uring.ts", import.meta.url).pathname];
+}
+
+rights("given io_uring forbidden by seccomp and asked for, then it says so", async ({ world }) => {
+  const { code, text } = await refusal(world, withoutIoUring(), "required\ndriver: io_uring");
   assert.is(code, 1);
   assert.match(text, /io_uring is unavailable: io_uring_setup gives EPERM/);
   assert.match(text, "seccomp");
+});
+
+rights("given io_uring forbidden by seccomp, then it runs on epoll and says why", async (context) => {
+  const { world, client } = context;
+  const proxy = await world.proxy(config(world, "required"), { prefix: withoutIoUring() });
+  const { error, bytes } = await client.request("127.0.0.1", proxy.port("l"), { size: 50_000 });
+  assert.equal([error, bytes], [undefined, 50_000]);
+  assert.is((await proxy.status()).driver, "epoll");
+  const [line] = proxy.said("io_uring cannot be used, running on epoll");
+  assert.match(String(line?.reason), /io_uring_setup gives EPERM.*seccomp/);
+  await proxy.stop(); // its exit code is that of the program around it
 });
 
 rights.run();
