@@ -1,6 +1,7 @@
 import { parseArgs } from "node:util";
 import { type AdminBind, parseAdminBind, parseServerAddress } from "../config/addresses.ts";
 import { type Fault, nearest, show } from "../config/problems.ts";
+import { COUNT_DEFAULT, COUNT_MAX } from "./probe/limits.ts";
 
 /** The command line as data: what to do, or the one line that says what is wrong with it. */
 
@@ -18,6 +19,14 @@ export type Command =
       readonly admin: AdminAddress;
       readonly json: boolean;
       readonly watch: boolean;
+    }
+  | {
+      readonly kind: "probe";
+      readonly target: { readonly host: string; readonly port: number };
+      /** Pairs of connections. */
+      readonly count: number;
+      readonly lifetime: boolean;
+      readonly json: boolean;
     };
 
 export type ParsedArgs =
@@ -29,6 +38,8 @@ const OPTIONS = {
   admin: { type: "string" },
   json: { type: "boolean" },
   watch: { type: "boolean" },
+  count: { type: "string" },
+  lifetime: { type: "boolean" },
   help: { type: "boolean" },
   version: { type: "boolean" },
   // Of later versions; here so that what follows them is read as their value.
@@ -38,7 +49,11 @@ const OPTIONS = {
 
 type Option = keyof typeof OPTIONS;
 
-const METAVARS: Readonly<Partial<Record<Option, string>>> = { config: "FILE", admin: "ADDRESS" };
+const METAVARS: Readonly<Partial<Record<Option, string>>> = {
+  config: "FILE",
+  admin: "ADDRESS",
+  count: "N",
+};
 
 /** The options of each command; "" is the run in the foreground, which has no word. */
 const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
@@ -46,12 +61,13 @@ const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
   check: ["config", "help"],
   doctor: ["json", "help"],
   status: ["admin", "json", "watch", "help"],
+  probe: ["count", "lifetime", "json", "help"],
 };
 
 const ALL_OPTIONS = [...new Set(Object.values(COMMANDS).flat())];
 
 // Part of the interface, but of later versions.
-const PENDING_COMMANDS = ["probe", "checkpoint", "images", "keys", "intercept"];
+const PENDING_COMMANDS = ["checkpoint", "images", "keys", "intercept"];
 const PENDING_OPTIONS = ["restore", "receive"];
 
 const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
@@ -61,6 +77,8 @@ export const HELP = `Usage:
   accelproxy check --config FILE                         print the effective configuration, or every problem
   accelproxy doctor [--json]                             what this host and user can do, with remedies
   accelproxy status [--admin ADDRESS] [--json] [--watch] what the running proxy says
+  accelproxy probe HOST:PORT [--count N] [--lifetime] [--json]
+                                                         what acceleration would save towards an upstream
   accelproxy --version | --help
 
 ADDRESS is unix:PATH, HOST:PORT or [V6]:PORT, by default ${DEFAULT_ADMIN}.
@@ -101,8 +119,11 @@ function readCommand(args: readonly string[]): Command {
   }
   if (word === "" && words.length > 0) throw new UsageError("the command is empty (see accelproxy --help)");
   if (allowed === undefined) throw unknownCommand(word);
-  if (words.length > 1) {
-    throw new UsageError(`${commandName(word)} takes no ${show(words[1])} (see accelproxy --help)`);
+  const operands = word === "probe" ? 1 : 0;
+  if (words.length > 1 + operands) {
+    throw new UsageError(
+      `${commandName(word)} takes no ${show(words[1 + operands])} (see accelproxy --help)`,
+    );
   }
 
   const values = new Map<Option, string>();
@@ -128,6 +149,14 @@ function readCommand(args: readonly string[]): Command {
         admin: readAdmin(values.get("admin") ?? DEFAULT_ADMIN),
         json: values.has("json"),
         watch: values.has("watch"),
+      };
+    case "probe":
+      return {
+        kind: "probe",
+        target: readTarget(words[1]),
+        count: readCount(values.get("count")),
+        lifetime: values.has("lifetime"),
+        json: values.has("json"),
       };
     default:
       return { kind: "run", configFile: requireConfig(values, "accelproxy --config FILE, or see --help") };
@@ -168,6 +197,21 @@ function readAdmin(text: string): AdminAddress {
   const address = parseServerAddress(text);
   if (address.ok) return { kind: "tcp", host: address.value.host, port: address.value.port };
   throw adminFault(address.fault);
+}
+
+function readTarget(text: string | undefined): { host: string; port: number } {
+  if (text === undefined) throw new UsageError("HOST:PORT is missing (write accelproxy probe HOST:PORT)");
+  const address = parseServerAddress(text);
+  if (address.ok) return { host: address.value.host, port: address.value.port };
+  const { fault } = address;
+  throw new UsageError(`probe: ${fault.kind === "bad" ? fault.problem : fault.kind} (${fault.remedy})`);
+}
+
+function readCount(text: string | undefined): number {
+  if (text === undefined) return COUNT_DEFAULT;
+  const count = /^\d{1,9}$/.test(text) ? Number(text) : 0;
+  if (count >= 1 && count <= COUNT_MAX) return count;
+  throw new UsageError(`--count: ${show(text)} is no number of connections (write 1 to ${COUNT_MAX})`);
 }
 
 function adminFault(fault: Fault): UsageError {

@@ -28,6 +28,7 @@ const events: ProcessEvents = {
 };
 
 const STDOUT = 1;
+const STDERR = 2;
 
 process.exitCode = await main(process.argv.slice(2));
 
@@ -58,7 +59,12 @@ async function main(args: readonly string[]): Promise<ExitCode> {
     }
     case "status": {
       const { status } = await import("./commands/status.ts");
-      return status({ ...command, isTerminal: isatty(STDOUT), stop: onInterrupt() }, output);
+      return status({ ...command, isTerminal: isatty(STDOUT), stop: onSignal("SIGINT") }, output);
+    }
+    case "probe": {
+      const { runProbe } = await import("./commands/probe.ts");
+      const stop = onSignal("SIGINT", "SIGTERM", "SIGHUP");
+      return runProbe({ ...command, isTerminal: isatty(STDERR), stop }, output);
     }
     default: {
       const unreachable: never = command;
@@ -82,8 +88,9 @@ async function runAndExit(configFile: string): Promise<never> {
   return process.exit(code);
 }
 
-function onInterrupt(): AbortSignal {
+/** Aborted by the first of these signals. */
+function onSignal(...signals: readonly NodeJS.Signals[]): AbortSignal {
   const controller = new AbortController();
-  process.once("SIGINT", () => controller.abort());
+  for (const signal of signals) process.once(signal, () => controller.abort());
   return controller.signal;
 }

@@ -1,6 +1,7 @@
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { type Command, parseCommandLine } from "../../proxy/args.ts";
+import { COUNT_DEFAULT, COUNT_MAX } from "../../proxy/probe/limits.ts";
 
 /**
  * Goal: every right command line is understood, every wrong one gets one line that names the fault and a remedy.
@@ -38,6 +39,30 @@ const rightUsages: readonly (readonly [args: readonly string[], want: Command])[
   [
     ["status", "--admin", "localhost:9901"],
     { kind: "status", admin: { kind: "tcp", host: "localhost", port: 9901 }, json: false, watch: false },
+  ],
+  [
+    ["probe", "10.0.0.7:8080"],
+    {
+      kind: "probe",
+      target: { host: "10.0.0.7", port: 8080 },
+      count: COUNT_DEFAULT,
+      lifetime: false,
+      json: false,
+    },
+  ],
+  [
+    ["probe", "--json", "--lifetime", "--count=3", "[2001:DB8::7]:80"],
+    { kind: "probe", target: { host: "2001:db8::7", port: 80 }, count: 3, lifetime: true, json: true },
+  ],
+  [
+    ["probe", "--count", String(COUNT_MAX), "origin.example:443"],
+    {
+      kind: "probe",
+      target: { host: "origin.example", port: 443 },
+      count: COUNT_MAX,
+      lifetime: false,
+      json: false,
+    },
   ],
 ];
 for (const [args, want] of rightUsages) {
@@ -90,7 +115,16 @@ const wrongUsages: readonly (readonly [args: readonly string[], want: RegExp])[]
   [["status", "--admin", "unix:run.sock"], /--admin: .*no absolute path/],
   [["status", "--admin", "/run/a.sock"], /--admin: .*write unix:\/run\/a.sock/],
   [["status", "--admin", "http://127.0.0.1:9901"], /--admin: .*is a URL/],
-  [["probe", "10.0.0.7:80", "--count", "3"], /the command probe is not supported yet/],
+  [["probe"], /HOST:PORT is missing \(write accelproxy probe HOST:PORT\)/],
+  [["probe", "10.0.0.7"], /probe: .*has no port/],
+  [["probe", "http://10.0.0.7/"], /probe: .*is a URL/],
+  [["probe", "10.0.0.7:80", "10.0.0.8:80"], /accelproxy probe takes no "10\.0\.0\.8:80"/],
+  [["probe", "10.0.0.7:80", "--count", "0"], /--count: "0" is no number of connections/],
+  [["probe", "10.0.0.7:80", "--count", "1001"], /--count: "1001" .*write 1 to 1000/],
+  [["probe", "10.0.0.7:80", "--count", "1e2"], /--count: "1e2"/],
+  [["probe", "10.0.0.7:80", "--count"], /--count needs a value \(write --count N\)/],
+  [["probe", "10.0.0.7:80", "--watch"], /accelproxy probe takes no --watch/],
+  [["doctor", "--lifetime"], /accelproxy doctor takes no --lifetime/],
   [["checkpoint", "--dir", "d"], /the command checkpoint is not supported yet/],
   [["images", "d"], /the command images is not supported yet/],
   [["keys", "d"], /the command keys is not supported yet/],

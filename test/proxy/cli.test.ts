@@ -29,13 +29,7 @@ chmodSync(dirname(good), 0o755);
 const oneLine = /^accelproxy: [^\n]+\n$/;
 
 const usage = suite("cli: usage");
-for (const args of [
-  [],
-  ["--bogus"],
-  ["chek"],
-  ["probe", "10.0.0.1:80"],
-  ["--config", good, "--restore", "d"],
-]) {
+for (const args of [[], ["--bogus"], ["chek"], ["images", "d"], ["--config", good, "--restore", "d"]]) {
   usage(`given ${args.slice(-2).join(" ") || "nothing"}, then one line on stderr and exit 2`, async () => {
     const { code, stdout, stderr } = await runCommand(args);
     assert.is(code, 2);
@@ -47,7 +41,8 @@ for (const args of [
 usage("given --help, then the commands on stdout and exit 0", async () => {
   const { code, stdout, stderr } = await runCommand(["--help"]);
   assert.is(code, 0);
-  for (const word of ["--config FILE", "check", "doctor", "status", "--version"]) assert.match(stdout, word);
+  for (const word of ["--config FILE", "check", "doctor", "status", "probe HOST:PORT", "--version"])
+    assert.match(stdout, word);
   assert.is(stderr, "");
 });
 
