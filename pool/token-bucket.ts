@@ -1,3 +1,6 @@
+/** The debt that is remembered, in ms of tokens: entries opened together are also refreshed together. */
+const DEBT_MS = 500;
+
 /** A rate limit: `perSecond` tokens a second, saved up to a tenth of a second's worth (at least one). */
 export class TokenBucket {
   readonly #perMs: number;
@@ -29,7 +32,7 @@ export class TokenBucket {
   /** Takes a token in any case; later tryTake() calls wait for the debt. */
   take(nowMs: number): void {
     this.#fill(nowMs);
-    this.#tokens = Math.max(this.#tokens - 1, -this.#burst);
+    this.#tokens = Math.max(this.#tokens - 1, -DEBT_MS * this.#perMs);
   }
 
   /** Milliseconds until tryTake() succeeds. */
