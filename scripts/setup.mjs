@@ -85,8 +85,8 @@ function isForThisMachine({ os, cpu, libc }) {
 if (import.meta.url === pathToFileURL(process.argv[1] ?? "").href) {
   await runMain(() => {
     const [purpose] = process.argv.slice(2);
-    if (purpose !== "test" && purpose !== "demo") {
-      console.error("usage: node scripts/setup.mjs (test | demo)");
+    if (purpose !== "test" && purpose !== "demo" && purpose !== "bench") {
+      console.error("usage: node scripts/setup.mjs (test | demo | bench)");
       return 2;
     }
     setUp(purpose, { build: true });

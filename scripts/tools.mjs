@@ -30,20 +30,55 @@ const testTools = [
   { name: "tcpdump", package: "tcpdump" },
 ];
 
+/** @type {readonly Tool[]} */
+const benchTools = [...demoTools, { name: "unshare", package: "util-linux" }];
+
+/**
+ * Peers, load tools and a C compiler: without one of them its rows are skipped.
+ *
+ * @type {readonly Tool[]}
+ */
+const benchPeers = [
+  { name: "haproxy", package: "haproxy", service: "haproxy" },
+  { name: "nginx", package: "nginx", service: "nginx" },
+  { name: "nginx's stream module", package: "libnginx-mod-stream", isPresent: hasNginxStream },
+  { name: "ab", package: "apache2-utils" },
+  { name: "cc", package: "gcc" },
+  {
+    name: "the C library's headers",
+    package: "libc6-dev",
+    isPresent: () => existsSync("/usr/include/stdio.h"),
+  },
+];
+
 /** What each purpose needs besides Node. */
-const toolsOf = { demo: demoTools, test: testTools };
+const toolsOf = { demo: demoTools, test: testTools, bench: benchTools };
+
+/** What it can do without. */
+const optionalToolsOf = { demo: [], test: [], bench: benchPeers };
 
 /** @typedef {keyof typeof toolsOf} Purpose */
 
 /**
  * Makes the system tools of a purpose available: nothing when all are there, else `apt-get install` as root.
  * Throws SetupError: exit 2 with the command to run when we are not root or there is no apt-get, exit 1 when
- * apt-get failed.
+ * apt-get failed. For tools that the purpose can do without it only says so.
  *
  * @param {Purpose} purpose
  */
 export function ensureTools(purpose) {
-  const missing = toolsOf[purpose].filter((tool) => !(tool.isPresent?.() ?? isCommand(tool.name)));
+  installMissing(toolsOf[purpose]);
+  try {
+    installMissing(optionalToolsOf[purpose]);
+  } catch (error) {
+    if (!(error instanceof SetupError)) throw error;
+    console.error(`${error.message}\nset-up: going on without them`);
+  }
+}
+
+/** @param {readonly Tool[]} tools */
+function installMissing(tools) {
+  const missing = tools.filter((tool) => !(tool.isPresent?.() ?? isCommand(tool.name)));
   if (missing.length === 0) return;
   const names = missing.map((tool) => tool.name).join(", ");
   const packages = [...new Set(missing.map((tool) => tool.package))];

@@ -10,16 +10,20 @@ import type { LoadOptions, LoadResult, Sample } from "./generator.ts";
 /** Young objects of a whole run fit: hardly a pause for garbage. What the warm-up left is collected before. */
 const FLAGS = ["--max-semi-space-size=64", "--expose-gc"];
 
-function start(host: Host, program: string, args: readonly string[]): ChildProcess {
+/**
+ * Starts a program with this process's way of running TypeScript, its input and output piped. `program` is a URL, or
+ * a path from this folder, without the extension.
+ */
+export function startProgram(host: Host, program: string | URL, args: readonly string[]): ChildProcess {
   // The same kind of file as this one: TypeScript in the sources, JavaScript in dist/.
-  const script = new URL(`./${program}${extname(import.meta.url)}`, import.meta.url);
+  const script = new URL(`${program}${extname(import.meta.url)}`, import.meta.url);
   const command = [...process.execArgv, ...FLAGS, fileURLToPath(script), ...args];
-  return host.spawn(process.execPath, command, { stdio: ["ignore", "pipe", "inherit"] });
+  return host.spawn(process.execPath, command, { stdio: ["pipe", "pipe", "inherit"] });
 }
 
 /** Starts an origin on all addresses of a host; resolves when it listens. Rejects when it ends before. */
 export async function startOrigin(host: Host, port: number): Promise<ChildProcess> {
-  const child = start(host, "origin", ["--port", String(port)]);
+  const child = startProgram(host, "./origin", ["--port", String(port)]);
   const listening = once(child.stdout!, "data");
   const ended = once(child, "exit").then(([code]) => {
     throw new Error(`the origin ended with ${code}`);
@@ -47,7 +51,7 @@ export async function runLoadOn(
     ),
     ...(onSample ? ["--stream"] : []),
   ];
-  const child = start(host, "load", args);
+  const child = startProgram(host, "./load", args);
   const ended = once(child, "close");
   let result: LoadResult | undefined;
   for await (const text of createInterface({ input: child.stdout! })) {
@@ -58,4 +62,47 @@ export async function runLoadOn(
   const [code] = await ended;
   if (result === undefined || code !== 0) throw new Error(`the load generator ended with ${code}`);
   return result;
+}
+
+/**
+ * Runs a program on a host to its end and returns what it printed, a JSON value a line. `script` is without its
+ * extension. Rejects when it fails.
+ */
+export async function runJsonLines(
+  host: Host,
+  script: string | URL,
+  args: readonly string[],
+): Promise<unknown[]> {
+  const child = startProgram(host, script, args);
+  const ended = once(child, "close");
+  const values: unknown[] = [];
+  for await (const line of createInterface({ input: child.stdout! })) values.push(JSON.parse(line));
+  const [code] = await ended;
+  if (code !== 0) throw new Error(`${script} ended with ${code}`);
+  return values;
+}
+
+export interface Drained {
+  readonly bytes: number;
+  readonly seconds: number;
+  /** CPU time of the reading process meanwhile. */
+  readonly cpuUs: number;
+}
+
+/**
+ * Reads `/LENGTH` of a server on `streams` connections at once, from a host; `check` compares every body with
+ * bodyOf(). Rejects when an answer was not whole or wrong.
+ */
+export async function drainOn(
+  host: Host,
+  {
+    port,
+    length,
+    streams,
+    check = false,
+  }: { port: number; length: number; streams: number; check?: boolean },
+): Promise<Drained> {
+  const args = ["127.0.0.1", String(port), String(length), String(streams), ...(check ? ["hash"] : [])];
+  const [drained] = await runJsonLines(host, "./drain", args);
+  return drained as Drained;
 }
