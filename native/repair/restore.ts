@@ -8,7 +8,8 @@ import { encodeSockaddrInto } from "../address.ts";
 import { check, lastErrno, SyscallError } from "../errno.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
-import type { RepairOp } from "./plan.ts";
+import { fromHandshake, type IntOption } from "./image.ts";
+import { type RepairOp, restorePlan } from "./plan.ts";
 
 const IPPROTO_TCP = 6;
 const ARENA_SIZE = 4096;
@@ -74,5 +75,35 @@ function apply(fd: number, step: Exclude<RepairOp, { op: "socket" }>): number {
       const unreachable: never = step;
       return unreachable;
     }
+  }
+}
+
+const WARM_UP_ROUNDS = 300;
+const LOOPBACK = Uint8Array.of(127, 0, 0, 1);
+const DISCARD_PORT = 9;
+
+/**
+ * Has this thread's restore path compiled before the first client waits for it: cold, a restore takes 0.3 ms
+ * instead of 15 µs. Restores connections on the loopback and closes them in repair mode, so no packet leaves.
+ * Throws SyscallError EPERM without CAP_NET_ADMIN.
+ */
+export function warmUpRestore(options: readonly IntOption[]): void {
+  const handshake = {
+    remote: { address: LOOPBACK, port: DISCARD_PORT },
+    iss: 1,
+    irs: 1,
+    advmss: 1460,
+    synWindow: 64_240,
+    mss: 1460,
+    snd_wnd: 65_160,
+    snd_wscale: 7,
+    rcv_wscale: 7,
+    sackPermitted: true,
+    tsval: 2,
+  };
+  for (let round = 0; round < WARM_UP_ROUNDS; round++) {
+    const local = { address: LOOPBACK, port: 0 };
+    const plan = restorePlan(fromHandshake({ ...handshake, local }, options));
+    libc.close(restoreBySyscalls(plan.slice(0, -1))); // all but leaving repair mode
   }
 }

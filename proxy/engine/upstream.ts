@@ -1,6 +1,7 @@
 /** An upstream as one worker uses it: its servers, their pools, and whose turn it is. */
 import { encodeSockaddr, parseAddress } from "../../native/address.ts";
 import type { IntOption } from "../../native/repair/image.ts";
+import { warmUpRestore } from "../../native/repair/restore.ts";
 import { EntryTable } from "../../pool/entry-table.ts";
 import { HandshakeWire } from "../../pool/handshake-wire.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
@@ -30,6 +31,7 @@ export class TakerFactory {
     this.#shared = { table, signal, wire: new HandshakeWire(table) };
     this.#options = options;
     this.#socketFlags = socketFlags;
+    warmUpRestore(options);
   }
 
   make(pool: NonNullable<ServerShare["pool"]>): Taker {
