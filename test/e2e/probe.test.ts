@@ -109,6 +109,11 @@ async function halfOpensOn(host: Host, port: number): Promise<number> {
   }).length;
 }
 
+/** 32 at 40 ms; more as soon as a busy machine makes the round trip look longer than 43. */
+function assertPool({ pool, reason }: ProbeReport["recommendation"]): void {
+  assert.ok(pool?.min === 2 && pool.max >= 32 && pool.max <= 48, `${JSON.stringify(pool)}: ${reason}`);
+}
+
 async function sleep(delayMs: number): Promise<void> {
   await new Promise((resolve) => setTimeout(resolve, delayMs));
 }
@@ -187,7 +192,7 @@ probes(
     const [first = 0, second = 0] = halfOpen!.repeatedAtMs;
     assert.ok(Math.abs(first - 1_000) < 150 && Math.abs(second - 3_000) < 300, `${halfOpen!.repeatedAtMs}`);
     assert.equal([report!.cookies, report!.middlebox], [false, []]);
-    assert.equal(recommendation.pool, { min: 2, max: 32 });
+    assertPool(recommendation);
 
     const syns = readPcap(file).filter(({ tcp }) => tcp?.dport === PORT.http && tcp.flags === SYN);
     const most = Math.max(
@@ -289,7 +294,7 @@ for (const [name, protocol] of [
       report.direct.p50! >= RTT_MS && report.accelerated.p50! < RTT_MS / 2,
       `${report.accelerated.p50}`,
     );
-    assert.equal(report.recommendation.pool, { min: 2, max: 32 });
+    assertPool(report.recommendation);
   });
 }
 
