@@ -10,11 +10,11 @@ import { formatEndpoint, parseAddress } from "../native/address.ts";
 import { SyscallError } from "../native/errno.ts";
 import { probeRoute, type SynTemplate } from "../native/net/tcp-socket.ts";
 import { ACK, type TcpSegment } from "../native/wire/tcp.ts";
-import { CookieStamps } from "./cookie-stamps.ts";
-import { CookieWatch } from "./cookie-watch.ts";
+import { CookieGuard } from "./cookie-guard.ts";
+import type { Finding } from "./cookie-watch.ts";
 import { Demand } from "./demand.ts";
 import { recordSyn, recordSynAck } from "./entry-record.ts";
-import { ENTRY, OPTION_COOKIE } from "./entry-table.ts";
+import { ENTRY } from "./entry-table.ts";
 import { Health } from "./health.ts";
 import type { KeeperServices } from "./keeper.ts";
 import { Leases } from "./leases.ts";
@@ -62,8 +62,7 @@ export class Destination {
   readonly #rtt = new RttEstimator();
   readonly #demand = new Demand();
   readonly #bucket: TokenBucket;
-  readonly #cookies: CookieWatch;
-  readonly #stamps = new CookieStamps();
+  readonly #cookies: CookieGuard;
   readonly #live = new Map<number, LiveEntry>();
   readonly #ready = new Set<LiveEntry>();
   readonly #leases: Leases;
@@ -86,8 +85,14 @@ export class Destination {
     this.#sequence = new SequenceSource(secret, spec.server);
     this.block = new PoolBlock(spec.max);
     this.#bucket = new TokenBucket(spec.maxSynRate, services.nowMs());
-    this.#cookies = new CookieWatch(this.#rtt);
     this.#offers = new Offers(this.block);
+    this.#cookies = new CookieGuard({
+      services,
+      block: this.block,
+      offers: this.#offers,
+      rtt: this.#rtt,
+      named: this.#named(),
+    });
     this.#leases = new Leases(services, this, ports, this.#rtt);
     this.#health = new Health(spec.max);
     this.#publishWindow();
@@ -110,7 +115,7 @@ export class Destination {
     const target = this.#target(nowMs);
     this.block.set("target", target);
     if (this.#health.isOpen) {
-      this.#startCanary(nowMs);
+      if (this.spec.max > 1) this.#cookies.startCanary(this.#ready, nowMs);
       this.#shrink(target, nowMs);
       const wait = this.#fill(target, nowMs);
       this.#publishCounts();
@@ -186,8 +191,7 @@ export class Destination {
     this.#health.onHeard(arrivedMs, this.#ready.size);
     this.#health.onAnswered();
     this.block.add("opened");
-    const { tsval } = segment.options;
-    if (tsval !== undefined && this.#stamps.learn(tsval)) this.#suspectCookies(arrivedMs);
+    this.#cookies.onFirstAnswer(segment.options.tsval, this.#ready, arrivedMs);
     this.#record(entry, segment, arrivedMs);
     this.#offers.put(entry);
     entry.attempts = 0;
@@ -203,7 +207,7 @@ export class Destination {
     const sameIrs = segment.seq === table.getU32(entry.index, ENTRY.irs);
     const solicited = sinceSynMs >= this.#rtt.answerAfterMs() && sinceSynMs <= this.#rtt.answerWithinMs();
     if (this.#cookies.canary === entry) {
-      const finding = this.#cookies.onAnswer(sameIrs, solicited && entry.attempts > 0);
+      const finding = this.#cookies.onCanaryAnswer(sameIrs, solicited && entry.attempts > 0);
       if (finding !== undefined) this.#endCanary(entry, finding, arrivedMs);
     } else if (!sameIrs) {
       this.block.add("vanished"); // it had forgotten us and opened another: ours now
@@ -278,8 +282,6 @@ export class Destination {
     this.#sendSyn(entry, nowMs);
     this.#services.schedule(nowMs + repeatAfter(entry.attempts, this.#rtt), entry);
   }
-
-  // --- opening and giving up --------------------------------------------------------------------------------
 
   /** Opens entries up to the target; returns the ms until it could open more. */
   #fill(target: number, nowMs: number): number {
@@ -365,8 +367,6 @@ export class Destination {
     this.#services.schedule(nowMs + limits.REST_RELEASED, entry);
     return true;
   }
-
-  // --- what takers did ----------------------------------------------------------------------------------------
 
   /** Catches up with what takers did: leases begun and ended, connections wanted, flights into silence. */
   #reconcile(nowMs: number): void {
@@ -456,53 +456,14 @@ export class Destination {
     this.release(nowMs);
   }
 
-  // --- cookies ------------------------------------------------------------------------------------------------
-
-  #startCanary(nowMs: number): void {
-    if (this.spec.max < 2 || !this.#cookies.due(nowMs) || this.#ready.size < 2) return;
-    for (const entry of this.#canaries()) {
-      if (this.#offers.wasTaken(entry) || entry.attempts > 0 || !this.#offers.withdraw(entry)) continue;
-      const synackAtMs = nowMs - this.#synackAgeMs(entry, nowMs);
-      entry.sentAtMs = synackAtMs - this.#rtt.srttMs;
-      this.#services.schedule(this.#cookies.start(entry, nowMs, synackAtMs), entry);
-      return;
-    }
-  }
-
-  /** Those that look like cookies first: the rest may be stateful all the same. */
-  *#canaries(): Iterable<LiveEntry> {
-    const { table } = this.#services;
-    for (const entry of this.#ready) if (table.get(entry.index, ENTRY.options) & OPTION_COOKIE) yield entry;
-    yield* this.#ready;
-  }
-
-  /** The first sign of cookies: entries whose answers came before it are marked late. */
-  #suspectCookies(nowMs: number): void {
-    const { table } = this.#services;
-    this.#cookies.suspect(nowMs);
-    for (const { index } of this.#ready) {
-      if (!this.#stamps.looksMade(table.getU32(index, ENTRY.synackTsval))) continue;
-      table.set(index, ENTRY.options, table.get(index, ENTRY.options) | OPTION_COOKIE);
-    }
-  }
-
-  #endCanary(entry: LiveEntry, finding: "stateful" | "cookies" | "unknown", nowMs: number): void {
-    const found = this.#cookies.end(finding, nowMs);
+  #endCanary(entry: LiveEntry, finding: Finding, nowMs: number): void {
+    this.#cookies.endCanary(finding, nowMs);
     this.#giveUp(entry, nowMs, "released");
-    if (found === undefined || found === (this.block.get("cookies") === 1)) return;
-    this.block.set("cookies", found ? 1 : 0);
-    if (found) this.block.add("cookieSightings");
-    this.#services.log.info(
-      this.#named(),
-      found ? "upstream answers with SYN cookies" : "upstream no longer answers with SYN cookies",
-    );
   }
-
-  // --- bookkeeping --------------------------------------------------------------------------------------------
 
   #record(entry: LiveEntry, segment: TcpSegment, arrivedMs: number): void {
     const { table, synOptions } = this.#services;
-    const isCookie = this.#stamps.looksMade(segment.options.tsval ?? 0);
+    const isCookie = this.#cookies.looksMade(segment.options.tsval);
     recordSynAck(table, entry.index, segment, synOptions, arrivedMs, isCookie);
   }
 
@@ -524,10 +485,6 @@ export class Destination {
   #publishCounts(): void {
     this.block.set("halfOpen", this.#held());
     this.block.set("ready", this.#offeredCount());
-  }
-
-  #synackAgeMs(entry: LiveEntry, nowMs: number): number {
-    return ((nowMs | 0) - this.#services.table.get(entry.index, ENTRY.synackAt)) | 0;
   }
 
   #route(nowMs: number): SynTemplate {
