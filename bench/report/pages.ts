@@ -6,6 +6,10 @@ import { formatNumber, markdownTable } from "../measure/table.ts";
 import { type Loss, lossesOf } from "./losses.ts";
 import type { Plot } from "./plots.ts";
 
+const WHY_WE_LOSE = `A connection that is kept open needs no handshake and has its congestion window open already; accelproxy saves the
+round trip of a fresh one, and no more. On loopback there is no round trip to save: two SYNs and the calls that make the
+socket are then pure cost. The C program of repair does nothing else and is there as the lower bound.`;
+
 /** The page of one benchmark: machine, plots, and a table per case. */
 export function resultPage(result: BenchResult, plots: readonly Plot[]): string {
   const parts = [
@@ -29,6 +33,7 @@ export function indexPage(
     "Medians; `npm run bench -- NAME` measures them again on your machine, `npm run bench -- report` renders this page.",
     "## Where we lose",
     lossSection(results),
+    WHY_WE_LOSE,
     ...results.flatMap((result) => {
       const [plot] = plots.get(result) ?? [];
       return [
