@@ -157,7 +157,7 @@ function parseIp(host: string, port: number, bracketed: boolean): Parsed<string 
       );
     if (ip.startsWith("::ffff:"))
       return bad(`${show(host)} is an IPv4 address in IPv6 notation`, `write ${mappedIpv4(ip)}:${port}`);
-    if (ip.startsWith("ff"))
+    if (/^ff[0-9a-f]{2}:/.test(ip))
       return bad(`${show(host)} is a multicast address`, "write the address of one host");
     return good(ip);
   }

@@ -145,6 +145,3 @@ export type Listener = Config["listeners"][number];
 
 /** One entry of `upstreams` with its name. */
 export type Upstream = Config["upstreams"][number];
-
-/** One entry of an upstream's `servers`. */
-export type Server = Upstream["servers"][number];

@@ -54,11 +54,6 @@ export function setTimestampNs(fd: number): void {
   setInt(fd, so.SOL_SOCKET, so.SO_TIMESTAMPNS, 1, "SO_TIMESTAMPNS");
 }
 
-export function setHeaderIncluded(fd: number, family: 4 | 6): void {
-  if (family === 4) setInt(fd, so.IPPROTO_IP, so.IP_HDRINCL, 1, "IP_HDRINCL");
-  else setInt(fd, so.IPPROTO_IPV6, so.IPV6_HDRINCL, 1, "IPV6_HDRINCL");
-}
-
 /** Enters repair mode. EPERM without CAP_NET_ADMIN in the namespace's user namespace. */
 export function setRepair(fd: number, on: boolean): void {
   setInt(fd, so.IPPROTO_TCP, tcp.TCP_REPAIR, on ? tcp.TCP_REPAIR_ON : tcp.TCP_REPAIR_OFF_NO_WP, "TCP_REPAIR");

@@ -4,7 +4,7 @@
  */
 
 import { parseAddress } from "../native/address.ts";
-import { nowMs, nowMs32 } from "../native/clock.ts";
+import { ageMs32, nowMs, nowMs32 } from "../native/clock.ts";
 import { SyscallError } from "../native/errno.ts";
 import { fromHandshake, type IntOption } from "../native/repair/image.ts";
 import { restorePlan } from "../native/repair/plan.ts";
@@ -126,8 +126,8 @@ export class Taker {
       const entry = this.block.offered(slot);
       if (entry < 0) continue;
       const synackAt = this.#table.get(entry, ENTRY.synackAt);
-      const isAnswered = ((synackAt - this.#table.get(entry, ENTRY.synAt)) | 0) >= 0;
-      const ageMs = (nowMs32() - synackAt) | 0;
+      const isAnswered = ageMs32(synackAt, this.#table.get(entry, ENTRY.synAt)) >= 0;
+      const ageMs = ageMs32(nowMs32(), synackAt);
       if (isAnswered !== answered || ageMs > windowMs || !this.#claim(slot, entry)) continue;
       this.#table.move(entry, "ready", "leased");
       try {

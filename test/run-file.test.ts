@@ -16,6 +16,7 @@ const root = fileURLToPath(new URL("..", import.meta.url));
 const files = suite<{ folder: string }>("run-file: a test file");
 files.before((context) => {
   context.folder = mkdtempSync(join(tmpdir(), "accelproxy-run-"));
+  writeFileSync(join(context.folder, "package.json"), `{ "type": "module" }\n`);
 });
 files.after(({ folder }) => rmSync(folder, { recursive: true }));
 

@@ -13,14 +13,11 @@ import type { Opened } from "./protocol.ts";
 import { killProcessesIn } from "./sweep.ts";
 import { type LabPlan, LINKS_MAX, type LinkPlan } from "./topology.ts";
 
-export type { DirectionCounters } from "./direction.ts";
-export type { Filter, FilterContext, FilterSpec, Rule, RuleCounters } from "./filter.ts";
-export type { Host, RunOptions, RunResult } from "./host.ts";
-export type { ImpairmentSettings } from "./impairment.ts";
+export type { Filter, FilterSpec, Rule } from "./filter.ts";
+export type { Host } from "./host.ts";
 export { LabError } from "./lab-error.ts";
 export type { Link, LinkSettings } from "./link.ts";
 export { type CapturedPacket, readPcap } from "./pcap.ts";
-export type { LinkCounters } from "./protocol.ts";
 
 /** A link and its settings to begin with. */
 export interface LinkOptions extends LinkSettings {

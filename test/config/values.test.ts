@@ -90,6 +90,7 @@ for (const [text, host, port] of [
 for (const [text, host, port, kind] of [
   ["10.0.0.7:1", "10.0.0.7", 1, "ip"],
   ["[2001:db8::7]:8080", "2001:db8::7", 8080, "ip"],
+  ["[0ff0::1]:8080", "ff0::1", 8080, "ip"],
   ["origin:80", "origin", 80, "name"],
   ["Origin-1.example.:80", "Origin-1.example.", 80, "name"],
   ["_svc.ns_1.local:80", "_svc.ns_1.local", 80, "name"],

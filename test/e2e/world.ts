@@ -55,7 +55,7 @@ export class ProxyProcess {
   port(listener: string): number {
     const line = this.log.find(({ msg, listener: name }) => msg === "listening" && name === listener);
     if (!line) throw new Error(`no listening line for ${listener}`);
-    return Number(String(line["address"]).replace(/^.*:/, ""));
+    return Number(String(line.address).replace(/^.*:/, ""));
   }
 
   /** Resolves when `found` returns something truthy; rejects with the log after `limitMs`. */

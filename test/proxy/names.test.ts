@@ -38,7 +38,7 @@ class ScriptedResolver implements NameResolver {
   }
 }
 
-const settle = () => new Promise((resolve) => setTimeout(resolve, 15));
+const settle = () => new Promise((resolve) => setTimeout(resolve, 60));
 
 class World {
   readonly resolver = new ScriptedResolver();

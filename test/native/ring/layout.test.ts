@@ -8,6 +8,9 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import * as abi from "../../../native/abi/io_uring.ts";
 
+/** Not yet in the header of Debian 12, which is of Linux 6.1. */
+const NEWER: ReadonlySet<string> = new Set(["IORING_OP_BIND", "IORING_SETUP_NO_SQARRAY"]);
+
 /** C expressions with our value; offsets in bytes. */
 const EXPECTED: Record<string, number> = {
   "sizeof(struct io_uring_params)": abi.IO_URING_PARAMS_SIZE,
@@ -26,10 +29,18 @@ const EXPECTED: Record<string, number> = {
   "offsetof(struct io_uring_sqe, accept_flags)": abi.io_uring_sqe.op_flags * 4,
   "offsetof(struct io_uring_sqe, cancel_flags)": abi.io_uring_sqe.op_flags * 4,
 };
+/** Where fields lie that the header of Debian 12 does not name, by their neighbours in the same unions. */
+const OLDER: Readonly<Record<string, string>> = {
+  level: "offsetof(struct io_uring_sqe, addr) + 0",
+  optname: "offsetof(struct io_uring_sqe, addr) + 4",
+  optlen: "offsetof(struct io_uring_sqe, splice_fd_in) + 0",
+  optval: "offsetof(struct io_uring_sqe, addr3) + 0",
+};
 const words = { io_uring_sqe: abi.io_uring_sqe, io_uring_cqe: abi.io_uring_cqe };
 for (const [struct, fields] of Object.entries(words)) {
   for (const [field, word] of Object.entries(fields)) {
-    if (field !== "op_flags") EXPECTED[`offsetof(struct ${struct}, ${field})`] = word * 4;
+    if (field === "op_flags") continue;
+    EXPECTED[OLDER[field] ?? `offsetof(struct ${struct}, ${field})`] = word * 4;
   }
 }
 for (const [struct, fields] of Object.entries({
@@ -49,13 +60,13 @@ for (const [struct, fields] of Object.entries({
 const verbatim =
   /^(IORING_(SETUP|FEAT|OFF|ENTER|REGISTER|OP|RECVSEND|ACCEPT|ASYNC|CQE_F|CQE_BUFFER)_|IOSQE_|IO_URING_OP_)/;
 for (const [name, value] of Object.entries(abi)) {
-  if (typeof value === "number" && verbatim.test(name)) EXPECTED[name] = value;
+  if (typeof value === "number" && verbatim.test(name) && !NEWER.has(name)) EXPECTED[name] = value;
 }
 EXPECTED.__NR_io_uring_setup = abi.SYS_io_uring_setup;
 EXPECTED.__NR_io_uring_enter = abi.SYS_io_uring_enter;
 EXPECTED.__NR_io_uring_register = abi.SYS_io_uring_register;
 
-/** Their values in C, or undefined when they cannot be had here. */
+/** Their values in C, or undefined without a C compiler. */
 function valuesInC(): Map<string, number> | undefined {
   const directory = mkdtempSync(join(tmpdir(), "layout-"));
   try {
@@ -64,13 +75,11 @@ function valuesInC(): Map<string, number> | undefined {
 #include <stddef.h>
 #include <stdio.h>
 #include <asm/unistd.h>
-#ifndef IORING_SETUP_NO_SQARRAY
-#define IORING_SETUP_NO_SQARRAY (1U << 16)
-#endif
 int main(void) { ${print.join("\n")} return 0; }`;
     writeFileSync(join(directory, "layout.c"), source);
     const compile = spawnSync("cc", ["-o", join(directory, "layout"), join(directory, "layout.c")]);
-    if (compile.status !== 0) return undefined;
+    if (compile.error !== undefined) return undefined;
+    if (compile.status !== 0) throw new Error(String(compile.stderr));
     const lines = spawnSync(join(directory, "layout"), { encoding: "utf8" }).stdout.trim().split("\n");
     return new Map(Object.keys(EXPECTED).map((expression, i) => [expression, Number(lines[i])]));
   } finally {
@@ -81,7 +90,7 @@ int main(void) { ${print.join("\n")} return 0; }`;
 const layout = suite("abi: io_uring.h");
 const inC = valuesInC();
 if (inC === undefined) {
-  layout.skip("needs a C compiler and the header linux/io_uring.h", () => {});
+  layout.skip("needs a C compiler", () => {});
 } else {
   for (const [expression, ours] of Object.entries(EXPECTED)) {
     layout(`given ${expression}, then ${ours}`, () => assert.is(ours, inC.get(expression)));
