@@ -106,7 +106,17 @@ async function atConcurrency(
   });
 }
 
-async function observe(host: Host, subject: Subject, clients: number, count: number): Promise<Observation> {
+/**
+ * One round. Where fewer sessions were accelerated than the row's name says, it is taken once more (a pool that was
+ * small and a thread that had to wait for a processor), then it fails.
+ */
+async function observe(
+  host: Host,
+  subject: Subject,
+  clients: number,
+  count: number,
+  triesLeft = 1,
+): Promise<Observation> {
   const { name, port, pid, counts } = subject;
   const countsBefore = await counts?.();
   const before = pid === undefined ? undefined : cpuTimeOf(pid);
@@ -117,6 +127,7 @@ async function observe(host: Host, subject: Subject, clients: number, count: num
       : cpuBetween(before, cpuTimeOf(pid));
   const hitRate = counts && countsBefore ? hitRateBetween(countsBefore, await counts()) : Number.NaN;
   if (hitRate < HIT_RATE_MIN) {
+    if (triesLeft > 0) return observe(host, subject, clients, count, triesLeft - 1);
     throw new Error(`rate: ${name}: only ${(100 * hitRate).toFixed(1)} % of sessions were accelerated`);
   }
   return {
