@@ -47,7 +47,9 @@ export interface LiveEntry {
   readonly openedAtMs: number;
   slot: number;
   sentAtMs: number;
+  /** SYNs sent again since the last answer, and in all. */
   attempts: number;
+  repeats: number;
   resetsSent: number;
 }
 
@@ -95,7 +97,7 @@ export class Destination {
     });
     this.#leases = new Leases(services, this, ports, this.#rtt);
     this.#health = new Health(spec.max);
-    this.#publishWindow();
+    this.block.set("leaseWindowMs", leaseWindow(0));
   }
 
   get share(): PoolShare {
@@ -149,8 +151,6 @@ export class Destination {
     return this.#leases.size > 0;
   }
 
-  // --- what the network says -----------------------------------------------------------------------------
-
   onSynAck(entry: LiveEntry, segment: TcpSegment, arrivedMs: number): void {
     const { table } = this.#services;
     if (segment.ack !== (table.getU32(entry.index, ENTRY.iss) + 1) >>> 0) return;
@@ -195,8 +195,7 @@ export class Destination {
     this.#record(entry, segment, arrivedMs);
     this.#offers.put(entry);
     entry.attempts = 0;
-    const interval = firstRefreshInterval(this.#rtt.srttMs, Math.random());
-    this.#services.schedule(entry.sentAtMs + interval, entry);
+    this.#services.schedule(arrivedMs + limits.REPEAT_FIRST_AFTER, entry);
     this.#publishCounts();
   }
 
@@ -224,8 +223,6 @@ export class Destination {
       this.#giveUp(entry, arrivedMs, "tainted"); // its timer fired: the connection would start at cwnd 1
     }
   }
-
-  // --- what time says -------------------------------------------------------------------------------------
 
   onTimer(entry: LiveEntry, nowMs: number): void {
     switch (this.#services.table.state(entry.index)) {
@@ -278,8 +275,17 @@ export class Destination {
       if (this.#ready.size === 0) this.#backOff(nowMs, "upstream no longer answers");
       return;
     }
+    // A handshake with one SYN-ACK gives the upstream an RTT sample when it completes: the age of the entry,
+    // which makes an RTO of seconds and a slow start to pacing. With two there is none (tcp_synack_rtt_meas()),
+    // so an entry that is not taken at once gets a second one, from what the SYN rate has to spare.
+    const isFirst = entry.repeats === 0;
+    entry.repeats += 1;
+    if (isFirst && !this.#bucket.trySpare(nowMs)) {
+      this.#scheduleRefresh(entry);
+      return;
+    }
     entry.attempts += 1;
-    this.#sendSyn(entry, nowMs);
+    this.#sendSyn(entry, nowMs, !isFirst);
     this.#services.schedule(nowMs + repeatAfter(entry.attempts, this.#rtt), entry);
   }
 
@@ -316,9 +322,6 @@ export class Destination {
     this.#live.set(port.number, entry);
     this.#opening += 1;
     this.#sendSyn(entry, nowMs, false);
-    // A handshake with one SYN-ACK gives the upstream an RTT sample when it completes: the age of the entry,
-    // which makes an RTO of seconds and a slow start to pacing. With two there is none (tcp_synack_rtt_meas()).
-    if (this.#bucket.trySpare(nowMs)) this.#sendSyn(entry, nowMs, false);
     this.#services.schedule(nowMs + openTimeout(this.#rtt), entry);
     return true;
   }
@@ -385,8 +388,6 @@ export class Destination {
     this.#ready.delete(entry);
     this.#leases.begin(entry);
   }
-
-  // --- size and health --------------------------------------------------------------------------------------
 
   #held(): number {
     return this.#opening + this.#ready.size;
@@ -469,15 +470,14 @@ export class Destination {
 
   #scheduleRefresh(entry: LiveEntry): void {
     entry.attempts = 0;
-    this.#services.schedule(entry.sentAtMs + refreshInterval(this.#rtt.srttMs), entry);
+    const { srttMs } = this.#rtt;
+    const interval =
+      entry.repeats > 1 ? refreshInterval(srttMs) : firstRefreshInterval(srttMs, Math.random());
+    this.#services.schedule(entry.sentAtMs + interval, entry);
   }
 
   #sampleRtt(rttMs: number): void {
     this.#rtt.sample(rttMs);
-    this.#publishWindow();
-  }
-
-  #publishWindow(): void {
     this.block.set("leaseWindowMs", leaseWindow(this.#rtt.srttMs));
     this.block.set("rttUs", Math.round(this.#rtt.srttMs * 1e3));
   }

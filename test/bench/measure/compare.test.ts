@@ -109,4 +109,8 @@ groups("given values, then lists by key in the order of the first of each", () =
   );
 });
 
-for (const one of [ratios, intervals, rows, order, groups]) one.run();
+ratios.run();
+intervals.run();
+rows.run();
+order.run();
+groups.run();
