@@ -82,7 +82,9 @@ function describeRun({
   quick,
   durationSeconds,
 }: BenchResult): string {
-  const versions = [...new Set(Object.entries(peers).map(([name, version]) => `${name} ${version}`))];
+  // "HAProxy http, reuse never" and "HAProxy tcp" are one program.
+  const programs = Object.entries(peers).map(([name, version]) => `${name.split(/[ ,]/, 1)[0]} ${version}`);
+  const versions = [...new Set(programs)].filter((program) => program !== `Node ${node}`);
   const kind = quick ? "A quick run" : "A full run";
   return (
     `${kind} of ${durationSeconds} s on ${date.slice(0, 10)}, commit ${commit.slice(0, 9)}${commit.endsWith("-dirty") ? " with changes" : ""}, ` +
