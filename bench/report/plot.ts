@@ -11,9 +11,9 @@ const CONFIG = {
     titleFontSize: 12,
     titleFontWeight: "normal",
     gridColor: "#e5e5e5",
-    labelLimit: 260,
+    labelLimit: 400,
   },
-  legend: { labelFontSize: 12, titleFontSize: 12, labelLimit: 260 },
+  legend: { labelFontSize: 12, titleFontSize: 12, labelLimit: 400 },
   title: { fontSize: 14, anchor: "start", subtitleFontSize: 12 },
   header: { labelFontSize: 12, titleFontSize: 12 },
 } as const;
