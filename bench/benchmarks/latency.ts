@@ -192,7 +192,7 @@ async function measure(
 /** Rates of one variant. */
 function phasesOf({ pattern, rttMs }: LatencyCase, quick: boolean): Phase[] {
   // What the machine itself adds weighs most where the distance is short.
-  const steadyMs = (quick ? 5_000 : 10_000) * (rttMs <= 1 ? 2 : 1);
+  const steadyMs = (quick ? 5_000 : 10_000) * (rttMs <= 1 ? 4 : 1);
   if (pattern === "steady") return [{ rate: STEADY_RATE, durationMs: steadyMs }];
   if (pattern === "burst") {
     const pair = [
