@@ -62,7 +62,7 @@ export class Destination {
   readonly #sequence: SequenceSource;
   readonly #ports: DestinationPorts;
   readonly #rtt = new RttEstimator();
-  readonly #demand = new Demand();
+  readonly #demand: Demand;
   readonly #bucket: TokenBucket;
   readonly #cookies: CookieGuard;
   readonly #live = new Map<number, LiveEntry>();
@@ -88,6 +88,7 @@ export class Destination {
     this.block = new PoolBlock(spec.max);
     this.#bucket = new TokenBucket(spec.maxSynRate, services.nowMs());
     this.#offers = new Offers(this.block);
+    this.#demand = new Demand(services.nowMs());
     this.#cookies = new CookieGuard({
       services,
       block: this.block,
