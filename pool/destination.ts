@@ -47,9 +47,7 @@ export interface LiveEntry {
   readonly openedAtMs: number;
   slot: number;
   sentAtMs: number;
-  /** SYNs sent again since the last answer, and in all. */
   attempts: number;
-  repeats: number;
   resetsSent: number;
 }
 
@@ -196,7 +194,8 @@ export class Destination {
     this.#record(entry, segment, arrivedMs);
     this.#offers.put(entry);
     entry.attempts = 0;
-    this.#services.schedule(arrivedMs + limits.REPEAT_FIRST_AFTER, entry);
+    const interval = firstRefreshInterval(this.#rtt.srttMs, Math.random());
+    this.#services.schedule(entry.sentAtMs + interval, entry);
     this.#publishCounts();
   }
 
@@ -205,9 +204,10 @@ export class Destination {
     this.#health.onHeard(arrivedMs, this.#ready.size);
     const { table } = this.#services;
     const sameIrs = segment.seq === table.getU32(entry.index, ENTRY.irs);
-    const solicited = sinceSynMs >= this.#rtt.answerAfterMs() && sinceSynMs <= this.#rtt.answerWithinMs();
+    const isLater = sinceSynMs >= this.#rtt.answerAfterMs();
+    const solicited = isLater && sinceSynMs <= this.#rtt.answerWithinMs();
     if (this.#cookies.canary === entry) {
-      const finding = this.#cookies.onCanaryAnswer(sameIrs, solicited && entry.attempts > 0);
+      const finding = this.#cookies.onCanaryAnswer(sameIrs, isLater && entry.attempts > 0);
       if (finding !== undefined) this.#endCanary(entry, finding, arrivedMs);
     } else if (!sameIrs) {
       this.block.add("vanished"); // it had forgotten us and opened another: ours now
@@ -276,17 +276,8 @@ export class Destination {
       if (this.#ready.size === 0) this.#backOff(nowMs, "upstream no longer answers");
       return;
     }
-    // A handshake with one SYN-ACK gives the upstream an RTT sample when it completes: the age of the entry,
-    // which makes an RTO of seconds and a slow start to pacing. With two there is none (tcp_synack_rtt_meas()),
-    // so an entry that is not taken at once gets a second one, from what the SYN rate has to spare.
-    const isFirst = entry.repeats === 0;
-    entry.repeats += 1;
-    if (isFirst && !this.#bucket.trySpare(nowMs)) {
-      this.#scheduleRefresh(entry);
-      return;
-    }
     entry.attempts += 1;
-    this.#sendSyn(entry, nowMs, !isFirst);
+    this.#sendSyn(entry, nowMs);
     this.#services.schedule(nowMs + repeatAfter(entry.attempts, this.#rtt), entry);
   }
 
@@ -323,6 +314,9 @@ export class Destination {
     this.#live.set(port.number, entry);
     this.#opening += 1;
     this.#sendSyn(entry, nowMs, false);
+    // A handshake with one SYN-ACK gives the upstream an RTT sample when it completes: the age of the entry,
+    // which makes an RTO of seconds and a slow start to pacing. With two there is none (tcp_synack_rtt_meas()).
+    if (this.#bucket.trySpare(nowMs)) this.#sendSyn(entry, nowMs, false);
     this.#services.schedule(nowMs + openTimeout(this.#rtt), entry);
     return true;
   }
@@ -471,10 +465,7 @@ export class Destination {
 
   #scheduleRefresh(entry: LiveEntry): void {
     entry.attempts = 0;
-    const { srttMs } = this.#rtt;
-    const interval =
-      entry.repeats > 1 ? refreshInterval(srttMs) : firstRefreshInterval(srttMs, Math.random());
-    this.#services.schedule(entry.sentAtMs + interval, entry);
+    this.#services.schedule(entry.sentAtMs + refreshInterval(this.#rtt.srttMs), entry);
   }
 
   #sampleRtt(rttMs: number): void {

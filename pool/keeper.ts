@@ -160,7 +160,6 @@ export class Keeper implements KeeperServices {
       slot: -1,
       sentAtMs: openedAtMs,
       attempts: 0,
-      repeats: 0,
       resetsSent: 0,
     };
     this.#entries[index] = entry;

@@ -15,8 +15,6 @@ export const SYNACK_TIMEOUT = 1_000;
 export const REFRESH_INTERVAL = 800;
 /** Kept free between a lease's first segment and the upstream's timer. */
 export const LEASE_MARGIN = 20;
-/** An entry still there so long after its first SYN-ACK has its SYN sent again, so that there are two. */
-export const REPEAT_FIRST_AFTER = 10;
 /** Shortest refresh, and the RTT above which no refresh can keep an entry. */
 export const REFRESH_INTERVAL_MIN = 150;
 export const RTT_MAX = 800;
