@@ -6,8 +6,11 @@ import { Memory } from "./memory.ts";
  * CLOCK_MONOTONIC, the same in every thread of the process and without allocation.
  *
  * performance.now() counts from each thread's own start, process.hrtime() from boot; both read
- * CLOCK_MONOTONIC (libuv uv_hrtime), so one subtraction at load aligns them.
+ * CLOCK_MONOTONIC (libuv uv_hrtime), so one subtraction at load aligns them. Each is called once before: a first
+ * call takes up to half a millisecond, by which the threads' clocks would differ.
  */
+performance.now();
+process.hrtime();
 const [seconds, nanoseconds] = process.hrtime();
 const sinceBootMs = seconds * 1e3 + nanoseconds / 1e6 - performance.now();
 
