@@ -23,11 +23,11 @@ import { setLingerZero } from "../../native/sockopt.ts";
 import type { Ending } from "../../pool/entry-table.ts";
 import type { ConnectionPath } from "../status.ts";
 import type { ListenerState, SessionServices } from "./engine.ts";
-import { FirstFlight, isAcknowledged, sentOneSegmentOnly } from "./first-flight.ts";
 import * as limits from "./limits.ts";
 import { OP, SessionRequests } from "./session-requests.ts";
 import { assertMove, type SessionState } from "./session-state.ts";
 import type { Server } from "./upstream.ts";
+import { UpstreamProof } from "./upstream-proof.ts";
 import { UpstreamSocket } from "./upstream-socket.ts";
 
 const NONE = -1;
@@ -43,9 +43,8 @@ export class Session {
   listIndex = NONE;
   readonly #services: SessionServices;
   readonly #requests: SessionRequests;
-  /** Kept while it may have to be sent again. */
-  readonly #flight: FirstFlight;
   readonly #upstream = new UpstreamSocket();
+  readonly #proof: UpstreamProof;
   #client = NONE;
   #server: Server | undefined;
   #path: ConnectionPath = "failed";
@@ -58,11 +57,7 @@ export class Session {
   #upstreamEnded = false;
   #clientEndedFirst = false;
   #finSent = false;
-  #ackSent = false;
-  #acksSent = 0;
-  #silenceReported = false;
   #serversTried = 0;
-  #bytesSent = 0;
   #startedMs = 0;
   #stateSinceMs = 0;
   #lastActivityMs = 0;
@@ -72,7 +67,7 @@ export class Session {
     this.slot = slot;
     this.#services = services;
     this.#requests = new SessionRequests(services.driver, slot);
-    this.#flight = new FirstFlight(services.flights);
+    this.#proof = new UpstreamProof(services.flights, this.#upstream);
   }
 
   /** Begins with an accepted socket, which the session owns from now on. */
@@ -84,12 +79,9 @@ export class Session {
     this.#upstreamEnded = false;
     this.#clientEndedFirst = false;
     this.#finSent = false;
-    this.#ackSent = false;
-    this.#acksSent = 0;
-    this.#silenceReported = false;
+    this.#proof.reset();
     this.#sendingFlight = false;
     this.#serversTried = 0;
-    this.#bytesSent = 0;
     this.#startedMs = nowMs;
     this.#lastActivityMs = nowMs;
     this.#move("waiting", nowMs);
@@ -180,15 +172,13 @@ export class Session {
   /** Passes on what the client sent: a flight to be sent again, its bytes, then its end. */
   #sendUpstream(nowMs: number): void {
     if (this.#requests.isPending(OP.upstreamSend)) return; // its completion comes back here
-    if (this.#flight.isKept && this.state === "open") {
+    const { flight } = this.#proof;
+    if (flight.isKept && this.state === "open") {
       this.#sendingFlight = true;
-      this.#requests.send(OP.upstreamSend, this.#upstream.fd, this.#flight.address, this.#flight.length);
+      this.#requests.send(OP.upstreamSend, this.#upstream.fd, flight.address, flight.length);
     } else if (this.#upBuffer !== NONE) {
       const address = this.#services.driver.buffers.address(this.#upBuffer);
-      if (this.state === "unproven") {
-        if (this.#bytesSent === 0 && !this.#ackSent) this.#flight.keep(address, this.#upLength);
-        else this.#flight.drop(); // a second segment: a reset would no longer prove anything
-      }
+      if (this.state === "unproven") this.#proof.onSend(address, this.#upLength);
       this.#requests.send(OP.upstreamSend, this.#upstream.fd, address, this.#upLength);
     } else if (this.#clientEnded) {
       this.#endUpstream(nowMs);
@@ -200,14 +190,14 @@ export class Session {
   #onUpstreamSent(result: number, nowMs: number): void {
     if (this.#sendingFlight) {
       this.#sendingFlight = false;
-      this.#flight.drop();
+      this.#proof.flight.drop();
     } else {
       this.#releaseUp();
     }
     if (this.state === "judging") this.#judge(nowMs);
     else if (result < 0) this.#onUpstreamReset(nowMs);
     else {
-      this.#bytesSent += result;
+      this.#proof.onSent(result);
       this.#sendUpstream(nowMs);
     }
   }
@@ -215,7 +205,7 @@ export class Session {
   #endUpstream(nowMs: number): void {
     if (this.#finSent) return;
     this.#finSent = true;
-    if (this.state === "unproven") this.#flight.drop();
+    if (this.state === "unproven") this.#proof.flight.drop();
     this.#passEnd(this.#upstream.fd, nowMs);
   }
 
@@ -252,7 +242,7 @@ export class Session {
 
   /** The upstream's socket failed. Before anything was heard of it, it may never have existed. */
   #onUpstreamReset(nowMs: number): void {
-    if (this.state !== "unproven" || !this.#mayReplay()) {
+    if (this.state !== "unproven" || this.#finSent || !this.#proof.mayReplay(this.#upBuffer === NONE)) {
       this.#close("reset", nowMs, "passive");
       return;
     }
@@ -260,10 +250,8 @@ export class Session {
     this.#judge(nowMs);
   }
 
-  /** The upstream exists and has, or may have, our first flight: it must never be sent again. */
   #prove(nowMs: number): void {
-    this.#flight.drop();
-    if (this.#bytesSent > 0 && !this.#ackSent) this.#upstream.reportFlight(true);
+    this.#proof.prove();
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
   }
@@ -297,57 +285,25 @@ export class Session {
     this.#move("unproven", nowMs);
     this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
     if (this.#upBuffer !== NONE || this.#clientEnded) this.#sendUpstream(nowMs);
-    else this.#acknowledge();
+    else this.#proof.acknowledge();
     this.#watchUnproven(nowMs);
   }
 
-  /** Nothing to send yet, but the server may speak first. What the client says after this is never replayed. */
-  #acknowledge(): void {
-    this.#ackSent = true;
-    this.#upstream.acknowledge();
-  }
-
   #watchUnproven(nowMs: number): void {
-    const since = nowMs - this.#stateSinceMs;
-    if (this.#ackSent && this.#bytesSent === 0) {
-      const due = limits.ACK_REPEATS[this.#acksSent];
-      if (due === undefined) {
-        this.#prove(nowMs);
-        return;
-      }
-      if (since >= due) {
-        this.#acksSent += 1;
-        this.#acknowledge();
-      }
-      const next = limits.ACK_REPEATS[this.#acksSent] ?? limits.ACK_REPEATS[this.#acksSent - 1]! * 2;
-      this.#deadline(this.#stateSinceMs + next);
-      return;
-    }
-    if (since < limits.FLIGHT_SILENCE) {
-      this.#deadline(this.#stateSinceMs + limits.FLIGHT_SILENCE);
-      return;
-    }
-    if (isAcknowledged(this.#upstream.fd)) {
+    const look = this.#proof.look(nowMs - this.#stateSinceMs, this.#flightTimeoutMs());
+    if (look === "proven") {
       this.#prove(nowMs);
-    } else if (since >= this.#flightTimeoutMs()) {
+    } else if (look === "lost") {
       this.#path = "failed";
       this.#close("reset", nowMs);
     } else {
-      if (!this.#silenceReported) this.#upstream.reportFlight(false);
-      this.#silenceReported = true;
-      this.#deadline(this.#stateSinceMs + this.#flightTimeoutMs());
+      this.#deadline(this.#stateSinceMs + look);
     }
   }
 
   /** A half-open the network forgot swallows the flight: bounded like a connect that is never answered. */
   #flightTimeoutMs(): number {
     return Math.max(this.listener.upstream.connectTimeoutMs, limits.FLIGHT_SILENCE + 100);
-  }
-
-  /** DESIGN section 6: what must hold before the reset itself is looked at. A client that said nothing risks nothing. */
-  #mayReplay(): boolean {
-    if (this.#ackSent) return this.#bytesSent === 0 && this.#upBuffer === NONE && !this.#finSent;
-    return this.#flight.isKept && !this.#finSent && sentOneSegmentOnly(this.#upstream.fd);
   }
 
   #judge(nowMs: number): void {
@@ -364,10 +320,9 @@ export class Session {
   /** The flight never arrived: sends it once more, over an ordinary connection. */
   #replay(nowMs: number): void {
     this.#path = "replayed";
-    this.#upstream.reportReplay();
+    this.#proof.replay();
     this.#services.log.debug({ server: this.#upstream.serverName }, "replaying a first flight");
     this.#dropUpstream("passive");
-    this.#bytesSent = 0;
     this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
     this.#connect(nowMs);
   }
@@ -402,7 +357,7 @@ export class Session {
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
     this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
-    const waiting = this.#upBuffer !== NONE || this.#flight.isKept || this.#clientEnded;
+    const waiting = this.#upBuffer !== NONE || this.#proof.flight.isKept || this.#clientEnded;
     if (waiting || !this.#requests.isPending(OP.clientRecv)) this.#sendUpstream(nowMs);
   }
 
@@ -420,7 +375,7 @@ export class Session {
   /** Lets go of the upstream socket; late completions of its requests are told by their epoch. */
   #dropUpstream(ending: Ending): void {
     this.#requests.abandonUpstream();
-    this.#upstream.drop(this.#services.driver, ending, this.#bytesSent);
+    this.#upstream.drop(this.#services.driver, ending, this.#proof.bytesSent);
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------
@@ -463,7 +418,7 @@ export class Session {
 
   /** Nothing is in the kernel's hands any more: only now may buffers be someone else's. */
   #end(nowMs: number): void {
-    this.#flight.drop();
+    this.#proof.flight.drop();
     if (this.#upBuffer !== NONE) this.#releaseUp();
     if (this.#downBuffer !== NONE) this.#releaseDown();
     this.#deadline(Number.POSITIVE_INFINITY);
