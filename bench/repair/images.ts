@@ -19,7 +19,7 @@ export function imageAt(port: number, mirrored = false): TcpImage {
   return {
     local: mirrored ? remote : local,
     remote: mirrored ? local : remote,
-    snd_nxt: iss + 1,
+    snd_una: iss + 1,
     rcv_nxt: irs + 1,
     mss_clamp: MSS,
     advmss: MSS,

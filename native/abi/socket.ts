@@ -14,16 +14,25 @@ export const SOCK_CLOEXEC = 0o2000000;
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
 export const SO_ERROR = 4;
+export const SO_DONTROUTE = 5;
 export const SO_SNDBUF = 7;
 export const SO_RCVBUF = 8;
 export const SO_KEEPALIVE = 9;
+export const SO_OOBINLINE = 10;
+export const SO_PRIORITY = 12;
 export const SO_LINGER = 13;
 export const SO_REUSEPORT = 15;
+export const SO_RCVLOWAT = 18;
+export const SO_BINDTODEVICE = 25;
 export const SO_ATTACH_FILTER = 26;
-export const SO_MARK = 36;
+export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
+export const SO_MARK = 36;
+export const SO_PROTOCOL = 38;
 export const SO_TIMESTAMPNS = 35;
 export const SO_INCOMING_CPU = 49;
+export const SO_BUF_LOCK = 72;
+export const SO_ATTACH_BPF = 50;
 
 export const SHUT_RD = 0;
 export const SHUT_WR = 1;
@@ -40,14 +49,24 @@ export const IPPROTO_UDP = 17;
 export const IPPROTO_IPV6 = 41;
 export const IPPROTO_RAW = 255;
 
+export const IPPROTO_MPTCP = 262;
+
+export const IP_TOS = 1;
+export const IP_TTL = 2;
 export const IP_HDRINCL = 3;
 export const IP_OPTIONS = 4;
+export const IP_MTU_DISCOVER = 10;
 export const IP_FREEBIND = 15;
 export const IP_MTU = 14;
+export const IP_TRANSPARENT = 19;
 export const IP_BIND_ADDRESS_NO_PORT = 24;
-export const IPV6_V6ONLY = 26;
+export const IP_LOCAL_PORT_RANGE = 51;
+export const IPV6_UNICAST_HOPS = 16;
+export const IPV6_MTU_DISCOVER = 23;
 export const IPV6_MTU = 24;
+export const IPV6_V6ONLY = 26;
 export const IPV6_HDRINCL = 36;
+export const IPV6_TCLASS = 67;
 
 // struct sockaddr_in: family u16 (host order), port u16 (network order), address 4 bytes, 8 bytes of zero.
 export const SOCKADDR_IN_SIZE = 16;

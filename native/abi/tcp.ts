@@ -5,7 +5,10 @@ export const TCP_CORK = 3;
 export const TCP_KEEPIDLE = 4;
 export const TCP_KEEPINTVL = 5;
 export const TCP_KEEPCNT = 6;
+export const TCP_SYNCNT = 7;
+export const TCP_LINGER2 = 8;
 export const TCP_DEFER_ACCEPT = 9;
+export const TCP_WINDOW_CLAMP = 10;
 export const TCP_INFO = 11;
 export const TCP_QUICKACK = 12;
 export const TCP_CONGESTION = 13;
@@ -16,8 +19,10 @@ export const TCP_QUEUE_SEQ = 21;
 export const TCP_REPAIR_OPTIONS = 22;
 export const TCP_FASTOPEN = 23;
 export const TCP_TIMESTAMP = 24;
+export const TCP_NOTSENT_LOWAT = 25;
 export const TCP_REPAIR_WINDOW = 29;
 export const TCP_FASTOPEN_CONNECT = 30;
+export const TCP_ULP = 31;
 
 // Arguments of TCP_REPAIR.
 export const TCP_REPAIR_ON = 1;

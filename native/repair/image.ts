@@ -7,6 +7,8 @@
  * already scaled unless said otherwise.
  */
 
+import type { OptionValue } from "./options.ts";
+
 /** One end of a connection: address of 4 or 16 bytes, port in host order. */
 export interface TcpEnd {
   readonly address: Uint8Array;
@@ -35,11 +37,42 @@ export interface IntOption {
   readonly value: number;
 }
 
+/** The states that can be restored, by their names in include/net/tcp_states.h without TCP_. */
+export const TCP_STATES = [
+  "ESTABLISHED",
+  "SYN_SENT",
+  "FIN_WAIT1",
+  "FIN_WAIT2",
+  "CLOSE_WAIT",
+  "LAST_ACK",
+  "CLOSING",
+] as const;
+export type TcpState = (typeof TCP_STATES)[number];
+
+/** What only a socket can have that has been used. */
+export interface LiveState {
+  readonly state: TcpState;
+  /** Bytes the application has not read: the last ones before rcv_nxt, or before the peer's FIN. */
+  readonly received: Uint8Array;
+  /** Bytes sent and not acknowledged, from snd_una on, then bytes that were never sent. */
+  readonly sent: Uint8Array;
+  readonly unsent: Uint8Array;
+  /** In FIN_WAIT1, CLOSING and LAST_ACK: our FIN has left; it can only have when nothing is unsent. */
+  readonly finSent: boolean;
+  /** Bytes a segment carries, as the path allowed when the image was made. The new path decides again. */
+  readonly mss: number;
+  /** The kernel chose the local port at connect, which leaves it usable for other destinations. */
+  readonly portChosen: boolean;
+  /** In the order of OPTION_ROWS, each at most once. */
+  readonly options: readonly OptionValue[];
+}
+
 export interface TcpImage {
   readonly local: TcpEnd;
   readonly remote: TcpEnd;
-  /** Sequence number of the next byte to send and of the next byte expected. */
-  readonly snd_nxt: number;
+  /** Sequence number of the first byte, SYN or FIN of ours that the peer has not acknowledged. */
+  readonly snd_una: number;
+  /** Sequence number of the next byte expected; 0 in SYN_SENT. */
   readonly rcv_nxt: number;
   /** The MSS the peer announced: the clamp of what we send. */
   readonly mss_clamp: number;
@@ -47,10 +80,16 @@ export interface TcpImage {
   readonly advmss: number;
   readonly wscale: WindowScale | undefined;
   readonly sackPermitted: boolean;
-  /** Our TSval clock's value now, even; undefined without timestamps (RFC 7323 section 3). */
+  /**
+   * Our TSval clock's value: none sent so far is after it. Undefined without timestamps (RFC 7323 section 3). As
+   * in TCP_TIMESTAMP, bit 0 is not of the value but tells that the clock counts µs instead of ms.
+   */
   readonly tsval: number | undefined;
   readonly window: RepairWindow;
+  /** Set before connect: what whoever restores wants the socket to have. */
   readonly options: readonly IntOption[];
+  /** Absent: established, nothing queued, no socket option saved, as a half-open is. */
+  readonly live?: LiveState;
 }
 
 /** The numbers of a handshake whose SYN-ACK has arrived and whose ACK has not been sent. */
@@ -84,7 +123,7 @@ export function fromHandshake(h: Handshake, options: readonly IntOption[]): TcpI
   return {
     local: h.local,
     remote: h.remote,
-    snd_nxt: (h.iss + 1) >>> 0,
+    snd_una: (h.iss + 1) >>> 0,
     rcv_nxt,
     mss_clamp: h.mss !== 0 ? h.mss : DEFAULT_MSS[h.remote.address.length]!,
     advmss: h.advmss,

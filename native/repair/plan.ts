@@ -69,7 +69,7 @@ export function restorePlan(image: TcpImage): readonly RepairOp[] {
     RECV_QUEUE,
     tcpInt(tcp.TCP_QUEUE_SEQ, image.rcv_nxt),
     SEND_QUEUE,
-    tcpInt(tcp.TCP_QUEUE_SEQ, image.snd_nxt), // EPERM after connect
+    tcpInt(tcp.TCP_QUEUE_SEQ, image.snd_una), // EPERM after connect
     { op: "connect", end: image.remote },
     { op: "setOptions", options: negotiated(image) },
     SYNC_MSS,
