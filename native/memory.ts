@@ -33,16 +33,21 @@ export class Memory {
 
   /** Zeroed private memory of `size` bytes, page aligned. Throws SyscallError ENOMEM. */
   static anonymous(size: number): Memory {
-    return Memory.#map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    return Memory.#map(size, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0, PROT_READ | PROT_WRITE);
   }
 
   /** `size` bytes of a descriptor from `offset`, shared with the kernel (io_uring rings). */
   static shared(fd: number, size: number, offset: number): Memory {
-    return Memory.#map(size, MAP_SHARED | MAP_POPULATE, fd, offset);
+    return Memory.#map(size, MAP_SHARED | MAP_POPULATE, fd, offset, PROT_READ | PROT_WRITE);
   }
 
-  static #map(size: number, flags: number, fd: number, offset: number): Memory {
-    const address = Number(libc.mmap(0, size, PROT_READ | PROT_WRITE, flags, fd, offset));
+  /** The same where the kernel alone may write (BPF ring buffers): writing to it faults. */
+  static sharedReadOnly(fd: number, size: number, offset: number): Memory {
+    return Memory.#map(size, MAP_SHARED | MAP_POPULATE, fd, offset, PROT_READ);
+  }
+
+  static #map(size: number, flags: number, fd: number, offset: number, protection: number): Memory {
+    const address = Number(libc.mmap(0, size, protection, flags, fd, offset));
     if (address === -1) throw new SyscallError("mmap", koffi.errno(), { size, fd, offset });
     return new Memory(address, size);
   }

@@ -101,7 +101,9 @@ export class Destination {
 
   get share(): PoolShare {
     const { id, upstream, server, max } = this.spec;
-    return { id, upstream, server, max, tsOffset: this.#sequence.tsOffset, buffer: this.block.buffer };
+    const { socketOptions } = this.#services;
+    const { tsOffset } = this.#sequence;
+    return { id, upstream, server, max, socketOptions, tsOffset, buffer: this.block.buffer };
   }
 
   /** The entry whose local port this is, in any state but resting. */

@@ -21,11 +21,16 @@ export interface Destination {
 
 export class HandshakeWire {
   readonly #table: EntryTable;
-  readonly #senders = new Map<number, RawSender>();
+  readonly #senders = new Map<4 | 6, RawSender>();
 
   /** Opens its sockets when they are first needed; close() ends them. */
   constructor(table: EntryTable) {
     this.#table = table;
+  }
+
+  /** Opens the socket of a family now. Throws SyscallError EPERM without CAP_NET_RAW, EAFNOSUPPORT. */
+  open(family: 4 | 6): void {
+    this.#sender(family);
   }
 
   /** The entry's SYN; sent again it is the same SYN. Returns 0 or an error number. */
@@ -95,7 +100,7 @@ export class HandshakeWire {
       ttl: 64,
       options: { tsval: table.getU32(entry, ENTRY.synackTsval), tsecr: tsval },
     };
-    return this.#sender(local).send(packet);
+    return this.#sender(familyOf(local)).send(packet);
   }
 
   close(): void {
@@ -111,11 +116,17 @@ export class HandshakeWire {
     // Any value will do, as long as it does not tell ours from the kernel's, which are random per socket.
     const id = (segment.sport * 40503) & 0xffff;
     const flowLabel = (segment.sport * 2654435761) & 0xfffff;
-    return this.#sender(to.address).send({ ...segment, src, dst: to.address, dport: to.port, id, flowLabel });
+    return this.#sender(familyOf(to.address)).send({
+      ...segment,
+      src,
+      dst: to.address,
+      dport: to.port,
+      id,
+      flowLabel,
+    });
   }
 
-  #sender(address: Uint8Array): RawSender {
-    const family = address.length === 4 ? 4 : 6;
+  #sender(family: 4 | 6): RawSender {
     let sender = this.#senders.get(family);
     if (sender === undefined) {
       sender = new RawSender(family);
@@ -123,4 +134,8 @@ export class HandshakeWire {
     }
     return sender;
   }
+}
+
+function familyOf(address: Uint8Array): 4 | 6 {
+  return address.length === 4 ? 4 : 6;
 }

@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import { wakeEventFd } from "../native/eventfd.ts";
 import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
+import type { HearingKind } from "./hearing.ts";
 import type { FromKeeper, KeeperThreadData, ToKeeper } from "./keeper-thread.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
@@ -51,11 +52,17 @@ export class KeeperHandle {
    * Starts the thread, whose lines from `logLevel` up go to `log`. `onCrash` is told when it ends without
    * having been stopped: our bug.
    */
-  static async start(logLevel: string, log: Logger, onCrash: (error: Error) => void): Promise<KeeperHandle> {
+  static async start(
+    logLevel: string,
+    log: Logger,
+    onCrash: (error: Error) => void,
+    hearing: HearingKind = "auto",
+  ): Promise<KeeperHandle> {
     const data: KeeperThreadData = {
       table: new EntryTable().buffer,
       signal: KeeperSignal.newBuffer(),
       logLevel,
+      hearing,
     };
     const script = new URL(`./keeper-thread${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(script, { workerData: data });

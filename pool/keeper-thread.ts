@@ -6,6 +6,7 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { SyscallError } from "../native/errno.ts";
 import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
+import type { HearingKind } from "./hearing.ts";
 import { Keeper } from "./keeper.ts";
 import { forwardingLogger, type LogMessage } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
@@ -14,6 +15,7 @@ export interface KeeperThreadData {
   readonly table: SharedArrayBuffer;
   readonly signal: SharedArrayBuffer;
   readonly logLevel: string;
+  readonly hearing: HearingKind;
 }
 
 export type ToKeeper =
@@ -30,7 +32,8 @@ export type FromKeeper =
 
 function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void {
   const tell = (message: FromKeeper) => port.postMessage(message);
-  const keeper = new Keeper(new EntryTable(data.table), data.signal, forwardingLogger(data.logLevel, tell));
+  const log = forwardingLogger(data.logLevel, tell);
+  const keeper = new Keeper(new EntryTable(data.table), data.signal, log, data.hearing);
   tell({ kind: "started", wakeFd: keeper.wakeFd });
   for (;;) {
     keeper.step();

@@ -7,12 +7,13 @@ import { formatAddress, formatEndpoint } from "../native/address.ts";
 import { nowMs } from "../native/clock.ts";
 import type { SyscallError } from "../native/errno.ts";
 import { EventFd } from "../native/eventfd.ts";
-import { HandshakeReceiver } from "../native/net/handshake-receiver.ts";
 import { PollSet } from "../native/net/poll-set.ts";
+import type { IntOption } from "../native/repair/image.ts";
 import { RST, type TcpSegment } from "../native/wire/tcp.ts";
 import { Destination, type LiveEntry, type PoolSpec } from "./destination.ts";
 import type { EntryTable } from "./entry-table.ts";
 import { HandshakeWire, type SynOptions } from "./handshake-wire.ts";
+import { type Hearing, type HearingKind, openHearing, type PortGuard } from "./hearing.ts";
 import * as limits from "./limits.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
@@ -28,6 +29,8 @@ export interface KeeperServices {
   readonly wire: HandshakeWire;
   readonly reservations: Reservations;
   readonly synOptions: SynOptions;
+  /** For every socket made of a half-open. */
+  readonly socketOptions: readonly IntOption[];
   readonly log: Logger;
   nowMs(): number;
   /** A free entry for a tuple, or undefined when the table is full. */
@@ -38,7 +41,7 @@ export interface KeeperServices {
   warnNoPort(error: SyscallError): void;
 }
 
-const NO_PORT_WARNING_INTERVAL = 60_000;
+const WARNING_INTERVAL = 60_000;
 
 export class Keeper implements KeeperServices {
   readonly table: EntryTable;
@@ -50,7 +53,7 @@ export class Keeper implements KeeperServices {
   readonly #signal: KeeperSignal;
   readonly #secret = bootSecret();
   readonly #timers = new TimerHeap();
-  readonly #receivers = new Map<4 | 6, HandshakeReceiver>();
+  readonly #hearing: Hearing & PortGuard;
   readonly #destinations = new Map<number, Destination>();
   /** By upstream endpoint, which several pools may share: their tuples must differ. */
   readonly #byEndpoint = new Map<string | number, { ports: DestinationPorts; users: Destination[] }>();
@@ -58,22 +61,37 @@ export class Keeper implements KeeperServices {
   /** Deadline of each entry's valid timer; others in the heap are stale. */
   readonly #deadlines: number[] = [];
   readonly #freeEntries: number[] = [];
-  #pollSet: PollSet | undefined;
+  /** What ends a sleep, and what ends a nap. */
+  #pollSets: { readonly sleep: PollSet; readonly nap: PollSet } | undefined;
+  #isShort = false;
   #nextTendMs = 0;
   #busyUntilMs = 0;
   #noPortWarnedMs = Number.NEGATIVE_INFINITY;
+  #lostWarnedMs = Number.NEGATIVE_INFINITY;
+  #lost = 0;
 
-  constructor(table: EntryTable, signalBuffer: SharedArrayBuffer, log: Logger) {
+  /** Throws SyscallError when `hearing` is bpf and cannot be had. */
+  constructor(
+    table: EntryTable,
+    signalBuffer: SharedArrayBuffer,
+    log: Logger,
+    hearing: HearingKind = "auto",
+  ) {
     this.table = table;
     this.wire = new HandshakeWire(table);
     this.log = log;
-    this.reservations = new Reservations(ipv6Exists());
+    this.#hearing = openHearing(hearing, ipv6Exists(), log);
+    this.reservations = new Reservations(this.#hearing);
     this.#signal = new KeeperSignal(signalBuffer, this.#wakeUp.fd.number);
   }
 
   /** The eventfd that wakes wait(); valid until close(). */
   get wakeFd(): number {
     return this.#wakeUp.fd.number;
+  }
+
+  get socketOptions(): readonly IntOption[] {
+    return this.#hearing.socketOptions;
   }
 
   nowMs(): number {
@@ -117,23 +135,30 @@ export class Keeper implements KeeperServices {
       Math.max(0, deadline - nowMs()),
       isBusy ? limits.KEEPER_NAP : Number.POSITIVE_INFINITY,
     );
-    this.#pollSet ??= new PollSet([this.#wakeUp.fd, ...[...this.#receivers.values()].map(({ fd }) => fd)]);
+    this.#pollSets ??= {
+      sleep: new PollSet([this.#wakeUp.fd, ...this.#hearing.fds]),
+      nap: new PollSet([this.#wakeUp.fd, ...this.#hearing.urgentFds]),
+    };
+    const pollSet = isBusy && !this.#isShort ? this.#pollSets.nap : this.#pollSets.sleep;
     if (isBusy) this.#signal.nap();
-    if (timeoutMs > 0 && (isBusy || this.#signal.sleep())) this.#pollSet.wait(timeoutMs);
+    if (timeoutMs > 0 && (isBusy || this.#signal.sleep())) pollSet.wait(timeoutMs);
     this.#signal.wakeUp();
     this.#wakeUp.drain();
   }
 
   /** Does everything that is due. */
   step(): void {
-    for (const receiver of this.#receivers.values()) receiver.drain(this.#onSegment);
+    this.#hearing.drain(this.#onSegment);
+    this.#watchLost();
     this.#timers.popDue(nowMs(), this.#onTimer);
     const touched = this.#signal.takeTouched();
     if (touched) this.#busyUntilMs = nowMs() + limits.KEEPER_BUSY;
     if (!touched && nowMs() < this.#nextTendMs) return;
     let wait = limits.KEEPER_SLEEP_MAX;
+    this.#isShort = false;
     for (const destination of this.#destinations.values()) {
       wait = Math.min(wait, destination.tend(nowMs()));
+      this.#isShort ||= destination.block.isShort;
       if (destination.retired && !destination.busy) this.#forget(destination);
     }
     this.#nextTendMs = nowMs() + wait;
@@ -142,8 +167,8 @@ export class Keeper implements KeeperServices {
   /** Gives up every half-open (a RST each) and closes all sockets. */
   close(): void {
     for (const destination of this.#destinations.values()) destination.release(nowMs());
-    for (const receiver of this.#receivers.values()) receiver.close();
-    this.#pollSet?.close();
+    this.#closePollSets();
+    this.#hearing.close();
     this.reservations.close();
     this.wire.close();
     this.#wakeUp.close();
@@ -178,7 +203,7 @@ export class Keeper implements KeeperServices {
   }
 
   warnNoPort(error: SyscallError): void {
-    if (nowMs() - this.#noPortWarnedMs < NO_PORT_WARNING_INTERVAL) return;
+    if (nowMs() - this.#noPortWarnedMs < WARNING_INTERVAL) return;
     this.#noPortWarnedMs = nowMs();
     this.log.warn(
       { code: error.code, reservations: this.reservations.open },
@@ -210,10 +235,26 @@ export class Keeper implements KeeperServices {
   };
 
   #listen(family: 4 | 6): void {
-    if (this.#receivers.has(family)) return;
-    this.#receivers.set(family, new HandshakeReceiver(family));
-    this.#pollSet?.close();
-    this.#pollSet = undefined;
+    this.wire.open(family);
+    if (this.#hearing.add(family)) this.#closePollSets();
+  }
+
+  #closePollSets(): void {
+    this.#pollSets?.sleep.close();
+    this.#pollSets?.nap.close();
+    this.#pollSets = undefined;
+  }
+
+  /** What was lost comes again, later than it could have. */
+  #watchLost(): void {
+    const { lost } = this.#hearing;
+    if (lost === this.#lost || nowMs() - this.#lostWarnedMs < WARNING_INTERVAL) return;
+    this.#lostWarnedMs = nowMs();
+    this.log.warn(
+      { segments: (lost - this.#lost) >>> 0 },
+      "SYN-ACKs or RSTs came faster than they were read",
+    );
+    this.#lost = lost;
   }
 
   #forget(destination: Destination): void {

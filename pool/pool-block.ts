@@ -5,6 +5,7 @@
  * 0 owns the entry: a taker to use it, the keeper to withdraw it.
  */
 import type { Endpoint } from "../native/address.ts";
+import type { IntOption } from "../native/repair/image.ts";
 
 /** Words of the header. Counters wrap at 2^32; readers take differences. */
 export const BLOCK = {
@@ -38,6 +39,8 @@ export interface PoolShare {
   readonly id: number;
   readonly upstream: string;
   readonly server: Endpoint;
+  /** What every socket made of a half-open needs, so that the keeper hears its RSTs. */
+  readonly socketOptions: readonly IntOption[];
   readonly max: number;
   /** Added to the clock for our TSvals to this destination, ms modulo 2^32. */
   readonly tsOffset: number;
@@ -70,6 +73,12 @@ export class PoolBlock {
   /** Stores and returns what was there. */
   exchange(field: BlockField, value: number): number {
     return Atomics.exchange(this.#words, BLOCK[field], value);
+  }
+
+  /** At most half of what there should be is ready: nothing may wait for the keeper's next look. */
+  get isShort(): boolean {
+    const target = this.get("target");
+    return target > 0 && 2 * this.get("ready") <= target;
   }
 
   /** The entry in a slot, or -1. */

@@ -6,7 +6,8 @@
  * Reservations no tuple uses are kept as a stock; beyond RESERVATIONS_OPEN_MAX one is closed as soon as all
  * its tuples are leased, since an established socket holds its port itself.
  */
-import { type Reservation, reservePort } from "../native/net/tcp-socket.ts";
+import type { Reservation } from "../native/net/tcp-socket.ts";
+import type { PortGuard } from "./hearing.ts";
 import { RESERVATIONS_IDLE_MAX, RESERVATIONS_OPEN_MAX } from "./limits.ts";
 
 /** A reservation and how many tuples use it. */
@@ -20,13 +21,13 @@ export interface Port {
 }
 
 export class Reservations {
-  readonly #dualStack: boolean;
+  readonly #guard: PortGuard;
   readonly #ports = new Set<Port>();
   #idle = 0;
   #made = 0;
 
-  constructor(dualStack: boolean) {
-    this.#dualStack = dualStack;
+  constructor(guard: PortGuard) {
+    this.#guard = guard;
   }
 
   get open(): number {
@@ -45,7 +46,7 @@ export class Reservations {
 
   /** Makes a new reservation. Throws SyscallError EADDRINUSE (no port left) or EMFILE. */
   reserve(): Port {
-    const reservation = reservePort(this.#dualStack);
+    const reservation = this.#guard.reserve();
     const port: Port = { reservation, number: reservation.port, guarded: 0, leased: 0 };
     this.#ports.add(port);
     this.#idle += 1;

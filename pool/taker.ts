@@ -31,6 +31,13 @@ export interface Lease {
   readonly entry: number;
 }
 
+/** A lease as it travels with its socket. The entry is at the same index in the table of whoever adopts it. */
+export interface LeaseRecord {
+  readonly entry: number;
+  readonly port: number;
+  readonly verdict: Verdict;
+}
+
 export class Taker {
   readonly share: PoolShare;
   readonly block: PoolBlock;
@@ -55,7 +62,7 @@ export class Taker {
     this.#table = shared.table;
     this.#wire = shared.wire;
     this.#signal = shared.signal;
-    this.#options = options;
+    this.#options = [...options, ...share.socketOptions];
     this.#socketFlags = socketFlags;
     this.#destination = { address, port: share.server.port };
   }
@@ -68,8 +75,22 @@ export class Taker {
   take(): Lease | undefined {
     const lease = this.block.get("paused") === 1 ? undefined : this.#takeReady();
     this.block.add(lease ? "hits" : "misses");
-    this.#touch(2 * this.block.get("ready") <= this.block.get("target"));
+    this.#touch(this.block.isShort);
     return lease;
+  }
+
+  record({ entry }: Lease): LeaseRecord {
+    return { entry, port: this.#table.get(entry, ENTRY.port), verdict: this.#table.verdict(entry) };
+  }
+
+  /** The lease of a socket that came with a record; undefined when its entry did not come: it needs no care then. */
+  adopt(fd: number, { entry, port, verdict }: LeaseRecord): Lease | undefined {
+    const table = this.#table;
+    if (entry >= table.capacity || table.state(entry) !== "leased") return undefined;
+    if (table.get(entry, ENTRY.pool) !== this.share.id || table.get(entry, ENTRY.port) !== port)
+      return undefined;
+    if (table.verdict(entry) === "none") table.setVerdict(entry, verdict);
+    return { fd, entry };
   }
 
   /**

@@ -143,7 +143,7 @@ route.run();
 const sharing = suite("reservations");
 
 sharing("given two destinations, then they use the same ports, each tuple once", () => {
-  const reservations = new Reservations(true);
+  const reservations = new Reservations({ reserve: () => reservePort(true) });
   const [a, b] = [new DestinationPorts(reservations), new DestinationPorts(reservations)];
   const ofA = Array.from({ length: 5 }, () => a.take());
   const ofB = Array.from({ length: 5 }, () => b.take());
@@ -154,7 +154,7 @@ sharing("given two destinations, then they use the same ports, each tuple once",
 });
 
 sharing("given a port that rested, then it is taken again, the longest rest first", () => {
-  const reservations = new Reservations(true);
+  const reservations = new Reservations({ reserve: () => reservePort(true) });
   const ports = new DestinationPorts(reservations);
   const [first, second] = [ports.take(), ports.take()];
   ports.giveBack(first);
@@ -166,7 +166,7 @@ sharing("given a port that rested, then it is taken again, the longest rest firs
 });
 
 sharing("given many ports given back, then only so many stay open", () => {
-  const reservations = new Reservations(true);
+  const reservations = new Reservations({ reserve: () => reservePort(true) });
   const ports = new DestinationPorts(reservations);
   const taken = Array.from({ length: RESERVATIONS_IDLE_MAX + 8 }, () => ports.take());
   for (const port of taken) ports.giveBack(port);
@@ -177,7 +177,7 @@ sharing("given many ports given back, then only so many stay open", () => {
 });
 
 sharing("given a leased entry, then its port comes back only after its rest", () => {
-  const reservations = new Reservations(true);
+  const reservations = new Reservations({ reserve: () => reservePort(true) });
   const ports = new DestinationPorts(reservations);
   const port = ports.take();
   reservations.lease(port);

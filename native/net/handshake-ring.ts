@@ -1,0 +1,118 @@
+/**
+ * Hears the SYN-ACKs and RSTs of our own sockets alone, without a copy of any other packet: eBPF filters on them
+ * write what they hear into ring buffers (native/bpf/handshake-programs.ts). The raw socket of
+ * handshake-receiver.ts does the same where BPF is not allowed.
+ */
+import { BPF_F_MMAPABLE, BPF_MAP_TYPE_ARRAY } from "../abi/bpf.ts";
+import { guardProgram, HEARD, witnessProgram } from "../bpf/handshake-programs.ts";
+import { createMap, loadSocketFilter } from "../bpf/objects.ts";
+import { RingBuffer } from "../bpf/ring-buffer.ts";
+import type { Fd } from "../fd.ts";
+import { Memory } from "../memory.ts";
+import { decodeTcp } from "../wire/tcp.ts";
+import type { SegmentHandler } from "./handshake-receiver.ts";
+
+/** Some 2,000 SYN-ACKs, and 500 RSTs for connections. */
+const GUARD_RING_SIZE = 256 * 1024;
+const WITNESS_RING_SIZE = 64 * 1024;
+const PAGE_SIZE = 4096;
+
+export class HandshakeRing {
+  /** Program for reservations: drops SYN, SYN-ACK and RST, and hears the latter two. Attach with attachProgram(). */
+  readonly guard: Fd;
+  /** Program for sockets made of half-opens: hears RSTs, drops nothing. For SO_ATTACH_BPF, which needs no capability. */
+  readonly witness: Fd;
+  readonly #guarded: RingBuffer;
+  readonly #witnessed: RingBuffer;
+  readonly #lost: Memory;
+
+  /** Throws SyscallError EPERM without CAP_BPF in the first user namespace, others where the kernel lacks BPF. */
+  constructor() {
+    const made: { close(): void }[] = [];
+    const keep = <T extends { close(): void }>(object: T): T => {
+      made.push(object);
+      return object;
+    };
+    try {
+      this.#guarded = keep(new RingBuffer("accel_guarded", GUARD_RING_SIZE));
+      this.#witnessed = keep(new RingBuffer("accel_witness", WITNESS_RING_SIZE));
+      const lost = keep(
+        createMap({
+          name: "accel_lost",
+          type: BPF_MAP_TYPE_ARRAY,
+          keySize: 4,
+          valueSize: 8,
+          entries: 1,
+          flags: BPF_F_MMAPABLE,
+        }),
+      );
+      this.#lost = keep(Memory.shared(lost.number, PAGE_SIZE, 0));
+      const maps = { ring: this.#guarded.fd.number, lost: lost.number };
+      this.guard = keep(loadSocketFilter("accel_guard", guardProgram(maps)));
+      const witnessMaps = { ...maps, ring: this.#witnessed.fd.number };
+      this.witness = keep(loadSocketFilter("accel_witness", witnessProgram(witnessMaps)));
+      lost.close(); // the programs hold it
+    } catch (error) {
+      for (const object of made) object.close();
+      throw error;
+    }
+  }
+
+  /** Readable when anything was heard on a reservation. */
+  get guardFd(): Fd {
+    return this.#guarded.fd;
+  }
+
+  /** Readable when a RST was heard for a connection. */
+  get witnessFd(): Fd {
+    return this.#witnessed.fd;
+  }
+
+  /** How many segments found no room, modulo 2^32. */
+  get lost(): number {
+    return this.#lost.view.getUint32(0, true);
+  }
+
+  /**
+   * Hands every segment that waits to `handle`: first what reservations heard, then what connections did, each
+   * oldest first. Returns how many.
+   */
+  drain(handle: SegmentHandler): number {
+    return this.#drain(this.#guarded, handle) + this.#drain(this.#witnessed, handle);
+  }
+
+  /** Sockets keep the programs they have, which then write to nobody. */
+  close(): void {
+    this.guard.close();
+    this.witness.close();
+    this.#guarded.close();
+    this.#witnessed.close();
+    this.#lost.close();
+  }
+
+  #drain(ring: RingBuffer, handle: SegmentHandler): number {
+    const { bytes, view } = ring;
+    return ring.drain((at) => {
+      const segment = decodeTcp(bytes, at + HEARD.tcp, at + HEARD.size);
+      const ip = at + HEARD.network;
+      const version = bytes[ip]! >>> 4;
+      if (segment === undefined || (version !== 4 && version !== 6)) return;
+      const ns =
+        view.getUint32(at + HEARD.ktime + 4, true) * 2 ** 32 + view.getUint32(at + HEARD.ktime, true);
+      const { source, destination, length, ttl } = IP[version];
+      handle(
+        bytes.subarray(ip + source, ip + source + length),
+        bytes.subarray(ip + destination, ip + destination + length),
+        segment,
+        ns / 1e6,
+        bytes[ip + ttl]!,
+      );
+    });
+  }
+}
+
+// RFC 791 section 3.1 and RFC 8200 section 3: where the addresses and the hop limit lie, and an address's length.
+const IP = {
+  4: { source: 12, destination: 16, length: 4, ttl: 8 },
+  6: { source: 8, destination: 24, length: 16, ttl: 7 },
+} as const;

@@ -1,0 +1,129 @@
+/**
+ * Who hears the SYN-ACKs and RSTs that half-opens draw, and who guards their ports: eBPF socket filters that write
+ * to ring buffers where this process may load them, else a raw socket and classic filters. docs/internals/pool.md
+ * tells what each costs.
+ */
+import { SO_ATTACH_BPF, SOL_SOCKET } from "../native/abi/socket.ts";
+import { SyscallError } from "../native/errno.ts";
+import type { Fd } from "../native/fd.ts";
+import { HandshakeReceiver, type SegmentHandler } from "../native/net/handshake-receiver.ts";
+import { HandshakeRing } from "../native/net/handshake-ring.ts";
+import { type Reservation, reservePort } from "../native/net/tcp-socket.ts";
+import type { IntOption } from "../native/repair/image.ts";
+import type { Logger } from "./logger.ts";
+
+/** Makes ports that are silent about handshakes. */
+export interface PortGuard {
+  /** An ephemeral port, which the caller owns. Throws SyscallError EADDRINUSE (no port left) or EMFILE. */
+  reserve(): Reservation;
+}
+
+/** Hears SYN-ACKs and RSTs for guarded ports, and RSTs for the sockets made of half-opens, before TCP acts on them. */
+export interface Hearing {
+  /** One of them is readable when something was heard; borrowed until close(). */
+  readonly fds: readonly Fd[];
+  /** Those of them that tell of connections in use: nobody who naps may miss them. */
+  readonly urgentFds: readonly Fd[];
+  /** What each socket made of a half-open must have set, from before its connect(), to be heard. */
+  readonly socketOptions: readonly IntOption[];
+  /** How many segments were dropped unheard, as far as it is known; modulo 2^32. */
+  readonly lost: number;
+  /**
+   * Hears this family from now on. True when `fds` changed. Throws SyscallError EPERM without CAP_NET_RAW,
+   * EAFNOSUPPORT when the family is off.
+   */
+  add(family: 4 | 6): boolean;
+  /** Hands every segment that waits to `handle`, for each tuple oldest first. */
+  drain(handle: SegmentHandler): void;
+  close(): void;
+}
+
+/** auto: bpf where it can be had, else raw. */
+export type HearingKind = "auto" | "bpf" | "raw";
+
+/**
+ * Opens what `kind` says; ports are of both families where `dualStack`. Throws SyscallError for bpf where it cannot
+ * be had, as HandshakeRing; for the others never.
+ */
+export function openHearing(kind: HearingKind, dualStack: boolean, log: Logger): Hearing & PortGuard {
+  if (kind === "raw") return new RawHearing(dualStack);
+  try {
+    return new RingHearing(dualStack);
+  } catch (error) {
+    if (kind === "bpf" || !(error instanceof SyscallError)) throw error;
+    log.debug({ err: error }, "no eBPF for handshakes: hearing them with a raw socket");
+    return new RawHearing(dualStack);
+  }
+}
+
+class RawHearing implements Hearing, PortGuard {
+  readonly socketOptions: readonly IntOption[] = [];
+  readonly lost = 0; // the kernel does not tell
+  readonly #dualStack: boolean;
+  readonly #receivers = new Map<4 | 6, HandshakeReceiver>();
+
+  constructor(dualStack: boolean) {
+    this.#dualStack = dualStack;
+  }
+
+  get fds(): readonly Fd[] {
+    return [...this.#receivers.values()].map(({ fd }) => fd);
+  }
+
+  get urgentFds(): readonly Fd[] {
+    return this.fds;
+  }
+
+  reserve(): Reservation {
+    return reservePort(this.#dualStack);
+  }
+
+  add(family: 4 | 6): boolean {
+    if (this.#receivers.has(family)) return false;
+    this.#receivers.set(family, new HandshakeReceiver(family));
+    return true;
+  }
+
+  drain(handle: SegmentHandler): void {
+    for (const receiver of this.#receivers.values()) receiver.drain(handle);
+  }
+
+  close(): void {
+    for (const receiver of this.#receivers.values()) receiver.close();
+  }
+}
+
+class RingHearing implements Hearing, PortGuard {
+  readonly #ring = new HandshakeRing();
+  readonly fds: readonly Fd[] = [this.#ring.guardFd, this.#ring.witnessFd];
+  readonly urgentFds: readonly Fd[] = [this.#ring.witnessFd];
+  readonly socketOptions: readonly IntOption[] = [
+    { level: SOL_SOCKET, name: SO_ATTACH_BPF, value: this.#ring.witness.number },
+  ];
+  readonly #dualStack: boolean;
+
+  constructor(dualStack: boolean) {
+    this.#dualStack = dualStack;
+  }
+
+  get lost(): number {
+    return this.#ring.lost;
+  }
+
+  reserve(): Reservation {
+    return reservePort(this.#dualStack, this.#ring.guard);
+  }
+
+  /** The programs hear both. */
+  add(): boolean {
+    return false;
+  }
+
+  drain(handle: SegmentHandler): void {
+    this.#ring.drain(handle);
+  }
+
+  close(): void {
+    this.#ring.close();
+  }
+}
