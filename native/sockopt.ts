@@ -54,6 +54,11 @@ export function setTimestampNs(fd: number): void {
   setInt(fd, so.SOL_SOCKET, so.SO_TIMESTAMPNS, 1, "SO_TIMESTAMPNS");
 }
 
+/** The firewall mark of what this socket sends. EPERM without CAP_NET_ADMIN. */
+export function setMark(fd: number, mark: number): void {
+  setInt(fd, so.SOL_SOCKET, so.SO_MARK, mark, "SO_MARK");
+}
+
 /** Enters repair mode. EPERM without CAP_NET_ADMIN in the namespace's user namespace. */
 export function setRepair(fd: number, on: boolean): void {
   setInt(fd, so.IPPROTO_TCP, tcp.TCP_REPAIR, on ? tcp.TCP_REPAIR_ON : tcp.TCP_REPAIR_OFF_NO_WP, "TCP_REPAIR");

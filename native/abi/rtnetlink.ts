@@ -1,5 +1,6 @@
 // From include/uapi/linux/netlink.h.
 export const NETLINK_ROUTE = 0;
+export const NETLINK_NETFILTER = 12;
 export const NLMSG_ERROR = 2;
 export const NLM_F_REQUEST = 0x01;
 export const NLM_F_ACK = 0x04;

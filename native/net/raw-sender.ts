@@ -8,16 +8,20 @@ import { check, lastErrno } from "../errno.ts";
 import { Fd } from "../fd.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
+import { setMark } from "../sockopt.ts";
 import { encodePacketInto, type TcpPacket } from "../wire/packet.ts";
 
 const PACKET_MAX = 2048;
 
-export class RawSender {
+export class RawSender implements Disposable {
   readonly #fd: Fd;
   readonly #memory = Memory.anonymous(4096);
 
-  /** Throws SyscallError EPERM without CAP_NET_RAW, EAFNOSUPPORT when the family is off. */
-  constructor(family: 4 | 6) {
+  /**
+   * `mark`: SO_MARK of its packets, for what passes the guard; takes CAP_NET_ADMIN too.
+   * Throws SyscallError EPERM without CAP_NET_RAW, EAFNOSUPPORT when the family is off.
+   */
+  constructor(family: 4 | 6, mark?: number) {
     const domain = family === 4 ? AF_INET : AF_INET6;
     this.#fd = new Fd(
       check(libc.socket(domain, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW), "socket", {
@@ -25,6 +29,13 @@ export class RawSender {
         type: "SOCK_RAW",
       }),
     );
+    if (mark === undefined) return;
+    try {
+      setMark(this.#fd.number, mark);
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   /**
@@ -45,5 +56,9 @@ export class RawSender {
   close(): void {
     this.#fd.close();
     this.#memory.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
   }
 }
