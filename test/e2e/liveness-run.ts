@@ -36,7 +36,8 @@ export class LivenessWorld implements AsyncDisposable {
     this.#client = client;
   }
 
-  static async create(): Promise<LivenessWorld> {
+  /** `prefix` is put in front of the proxy's command. */
+  static async create(prefix: readonly string[] = []): Promise<LivenessWorld> {
     const hosts = SYNACK_RETRIES.map((retries) => `r${retries}`);
     const links = hosts.map((host) => ({ between: ["near", host] as const, rttMs: 20 }));
     const world = await World.create({ hosts: ["near", ...hosts], links });
@@ -48,7 +49,8 @@ export class LivenessWorld implements AsyncDisposable {
     const upstreams = hosts.map(
       (host) => `  ${host}: { servers: [{ address: "${world.lab.host(host).address()}:8080" }] }`,
     );
-    const proxy = await world.proxy(["listeners:", ...listeners, "upstreams:", ...upstreams].join("\n"));
+    const config = ["listeners:", ...listeners, "upstreams:", ...upstreams].join("\n");
+    const proxy = await world.proxy(config, { prefix });
     await proxy.ready();
     return new LivenessWorld(world, proxy, await LineClient.on(world, "near"));
   }

@@ -9,7 +9,7 @@ import { readPcap } from "../../bench/lab/lab.ts";
 import { ACK, SYN } from "../../native/wire/tcp.ts";
 import { LineClient, type Outcome, serve, sleep } from "./lines.ts";
 import { NEGOTIATED, pick, socketInfo } from "./socket-info.ts";
-import { type ProxyProcess, World } from "./world.ts";
+import { type ProxyProcess, RAW_HEARING, World } from "./world.ts";
 
 const PORT = 8080;
 const FAMILIES = [4, 6] as const;
@@ -28,8 +28,8 @@ const target = (world: World, family: Family): string =>
   family === 4 ? world.far.address(4) : world.far.address(6);
 
 /** A proxy with listeners v4 and v6 towards the far host over that family; ended after its test. */
-async function start(world: World): Promise<ProxyProcess> {
-  const proxy = await world.proxy(`
+async function start(world: World, prefix: readonly string[] = []): Promise<ProxyProcess> {
+  const config = `
 listeners:
   - { name: v4, bind: "127.0.0.1:0", upstream: v4 }
   - { name: v6, bind: "127.0.0.1:0", upstream: v6 }
@@ -37,7 +37,8 @@ upstreams:
   v4: { servers: [{ address: "${target(world, 4)}:${PORT}" }] }
   v6: { servers: [{ address: "[${target(world, 6)}]:${PORT}" }] }
 workers: 1
-drainTimeout: 1s`);
+drainTimeout: 1s`;
+  const proxy = await world.proxy(config, { prefix });
   running.push(proxy);
   await proxy.ready();
   return proxy;
@@ -119,8 +120,9 @@ alike.after.each(async () => {
   for (const proxy of running.splice(0)) await proxy.stop();
 });
 
-for (const { given, far = {}, near = {}, shows } of [
+for (const { given, far = {}, near = {}, prefix = [], shows } of [
   { given: "a server with everything on", shows: { sack: "yes", ts: "yes", mss: "1448" } },
+  { given: "no eBPF here", prefix: RAW_HEARING, shows: { sack: "yes", ts: "yes", mss: "1448" } },
   { given: "tcp_timestamps=0", far: { "net.ipv4.tcp_timestamps": 0 }, shows: { ts: "none", mss: "1460" } },
   { given: "tcp_window_scaling=0", far: { "net.ipv4.tcp_window_scaling": 0 }, shows: { wscale: "none" } },
   { given: "tcp_sack=0", far: { "net.ipv4.tcp_sack": 0 }, shows: { sack: "none" } },
@@ -135,7 +137,7 @@ for (const { given, far = {}, near = {}, shows } of [
     const { world, client } = context;
     world.far.sysctl(far);
     world.near.sysctl(near);
-    const proxy = await start(world);
+    const proxy = await start(world, prefix);
     for (const family of FAMILIES) {
       const found = await assertAlike(world, client, proxy, family);
       const expected = {

@@ -96,7 +96,8 @@ export class ReplayWorld {
     this.#forgetful = parts.forgetful;
   }
 
-  static async create(): Promise<ReplayWorld> {
+  /** `prefix` is put in front of the proxy's command. */
+  static async create(prefix: readonly string[] = []): Promise<ReplayWorld> {
     const world = await World.create({ links: [{ between: ["near", "far"], rttMs: RTT_MS }] });
     const client = await Peer.start(world, "near");
     const origin = await Peer.start(world, "far");
@@ -111,12 +112,13 @@ export class ReplayWorld {
       const kind = { behaviour: "count", act, ...(afterMs !== undefined && { afterMs }) } as const;
       upstreams.push([`case${index}`, (await origin.listen(kind)).port]);
     }
-    const proxy = await world.proxy(`
+    const config = `
 listeners:
 ${upstreams.map(([name]) => `  - { name: ${name}, bind: "127.0.0.1:0", upstream: ${name}, takeAfter: ${takeAfter(name)} }`).join("\n")}
 upstreams:
 ${upstreams.map(([name, port]) => `  ${name}: { servers: [{ address: "10.77.0.2:${port}" }], ${POOL} }`).join("\n")}
-`);
+`;
+    const proxy = await world.proxy(config, { prefix });
     await proxy.ready();
     return new ReplayWorld({ world, proxy, client, origin, forgetful });
   }

@@ -16,6 +16,9 @@ import { build } from "../../scripts/build.mjs";
 const root = new URL("../../", import.meta.url);
 const START_LIMIT_MS = 15_000;
 
+/** Takes away what eBPF needs, as a prefix: handshakes are heard with a raw socket then. */
+export const RAW_HEARING: readonly string[] = ["setpriv", "--bounding-set", "-bpf,-sys_admin", "--"];
+
 /** A line of the proxy's log. */
 export interface LogLine {
   readonly level: number;

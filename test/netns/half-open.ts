@@ -1,19 +1,13 @@
 /** A half-open connection on the loopback by the parts that make one, for the tests of this folder. */
 import { parseAddress } from "../../native/address.ts";
 import type { Fd } from "../../native/fd.ts";
-import { HandshakeReceiver } from "../../native/net/handshake-receiver.ts";
 import { PollSet } from "../../native/net/poll-set.ts";
 import { RawSender } from "../../native/net/raw-sender.ts";
-import {
-  listenTcp,
-  localEndpoint,
-  probeRoute,
-  type Reservation,
-  reservePort,
-} from "../../native/net/tcp-socket.ts";
+import { listenTcp, localEndpoint, probeRoute, type Reservation } from "../../native/net/tcp-socket.ts";
 import { fromHandshake, type TcpImage } from "../../native/repair/image.ts";
 import type { TcpPacket } from "../../native/wire/packet.ts";
 import { RST, SYN, type TcpSegment } from "../../native/wire/tcp.ts";
+import { type Hearing, type HearingKind, openHearing, type PortGuard } from "../../pool/hearing.ts";
 
 export const ISS = 0x8000_1234;
 const TSVAL = 4_000;
@@ -23,10 +17,14 @@ const WSCALE = 7;
 export const loopback = (family: 4 | 6): Uint8Array => parseAddress(family === 4 ? "127.0.0.1" : "::1")!;
 
 /** Copies of the segments that come within `timeoutMs`, or the first `count` of them. */
-export function hear(receiver: HandshakeReceiver, count: number, timeoutMs: number): TcpSegment[] {
+export function hear(
+  receiver: Pick<Hearing, "fds" | "drain">,
+  count: number,
+  timeoutMs: number,
+): TcpSegment[] {
   const heard: TcpSegment[] = [];
   const endsAt = performance.now() + timeoutMs;
-  using poll = new PollSet([receiver.fd]);
+  using poll = new PollSet(receiver.fds);
   while (heard.length < count && performance.now() < endsAt) {
     poll.wait(Math.max(0, endsAt - performance.now()));
     receiver.drain((_source, _destination, segment) => heard.push(structuredClone(segment)));
@@ -34,20 +32,24 @@ export function hear(receiver: HandshakeReceiver, count: number, timeoutMs: numb
   return heard;
 }
 
-/** A listener, a reservation and the raw sockets; open() makes the half-open. */
+const silent = { debug: () => {}, info: () => {}, warn: () => {} };
+
+/** A listener, a reservation and what hears; open() makes the half-open. */
 export class HalfOpen implements Disposable {
   readonly family: 4 | 6;
   readonly listener: Fd;
-  readonly reservation: Reservation = reservePort(true);
-  readonly receiver: HandshakeReceiver;
+  readonly reservation: Reservation;
+  readonly receiver: Hearing & PortGuard;
   readonly sender: RawSender;
   readonly port: number;
 
-  constructor(family: 4 | 6, backlog = 8) {
+  constructor(family: 4 | 6, kind: HearingKind = "raw") {
     this.family = family;
-    this.listener = listenTcp({ address: family === 4 ? "127.0.0.1" : "::1", port: 0 }, backlog);
+    this.listener = listenTcp({ address: family === 4 ? "127.0.0.1" : "::1", port: 0 }, 8);
     this.port = localEndpoint(this.listener.number).port;
-    this.receiver = new HandshakeReceiver(family);
+    this.receiver = openHearing(kind, true, silent);
+    this.receiver.add(family);
+    this.reservation = this.receiver.reserve();
     this.sender = new RawSender(family);
   }
 
@@ -81,7 +83,7 @@ export class HalfOpen implements Disposable {
         sackPermitted: synAck.options.sackPermitted === true,
         tsval: TSVAL,
       },
-      [],
+      this.receiver.socketOptions,
     );
     return { synAck, image };
   }

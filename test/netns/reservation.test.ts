@@ -18,7 +18,13 @@ const QUIET_MS = 60;
 
 const reservation = suite("reservation");
 
-for (const family of [4, 6] as const) {
+const KINDS = ["raw", "bpf"] as const;
+const BOTH = KINDS.flatMap((kind) => [
+  { kind, family: 4, over: `IPv4, ${kind}` } as const,
+  { kind, family: 6, over: `IPv6, ${kind}` } as const,
+]);
+
+for (const { kind, family, over } of BOTH) {
   for (const [given, flags, answered] of [
     ["a SYN", SYN, false],
     ["a SYN-ACK", SYN | ACK, false],
@@ -28,9 +34,9 @@ for (const family of [4, 6] as const) {
     ["a stray FIN", FIN | ACK, true],
     ["a stray ACK", ACK, true],
   ] as const) {
-    reservation(`given ${given} over IPv${family}, then ${answered ? "a RST" : "silence"}`, () => {
-      using halfOpen = new HalfOpen(family);
-      using target = reservePort(true).fd;
+    reservation(`given ${given} over ${over}, then ${answered ? "a RST" : "silence"}`, () => {
+      using halfOpen = new HalfOpen(family, kind);
+      using target = halfOpen.receiver.reserve().fd;
       const address = loopback(family);
       const { port } = portOf(target);
       const ends = { src: address, dst: address, sport: halfOpen.reservation.port, dport: port };
@@ -67,10 +73,10 @@ reservation.run();
 
 const receiver = suite("handshake receiver");
 
-for (const family of [4, 6] as const) {
-  receiver(`given every kind of segment over IPv${family}, then it hears SYN-ACK and RST alone`, () => {
-    using halfOpen = new HalfOpen(family);
-    using target = reservePort(true).fd;
+for (const { kind, family, over } of BOTH) {
+  receiver(`given every kind of segment over ${over}, then it hears SYN-ACK and RST alone`, () => {
+    using halfOpen = new HalfOpen(family, kind);
+    using target = halfOpen.receiver.reserve().fd;
     const address = loopback(family);
     const ends = { src: address, dst: address, sport: halfOpen.reservation.port, dport: portOf(target).port };
     const kinds = [SYN, SYN | ACK, RST, RST | ACK, SYN | ACK | PSH];
@@ -81,8 +87,8 @@ for (const family of [4, 6] as const) {
     assert.equal(heard, [SYN | ACK, RST, RST | ACK, SYN | ACK | PSH]);
   });
 
-  receiver(`given a SYN over IPv${family}, then the kernel's SYN-ACK with all it says, dated`, () => {
-    using halfOpen = new HalfOpen(family);
+  receiver(`given a SYN over ${over}, then the kernel's SYN-ACK with all it says, dated`, () => {
+    using halfOpen = new HalfOpen(family, kind);
     const { synAck } = halfOpen.open();
     const { sport, dport, ack, flags, options } = synAck;
     assert.equal([sport, dport, ack, flags], [halfOpen.port, halfOpen.reservation.port, ISS + 1, SYN | ACK]);
@@ -91,21 +97,23 @@ for (const family of [4, 6] as const) {
     assert.ok((options.mss ?? 0) > 0 && options.wscale !== undefined && options.tsval !== undefined);
   });
 
-  receiver(`given the same SYN again over IPv${family}, then the same SYN-ACK`, () => {
-    using halfOpen = new HalfOpen(family);
+  receiver(`given the same SYN again over ${over}, then the same SYN-ACK`, () => {
+    using halfOpen = new HalfOpen(family, kind);
     const first = halfOpen.open().synAck;
     const second = halfOpen.open().synAck;
     assert.equal([second.seq, second.ack, second.window], [first.seq, first.ack, first.window]);
   });
 }
 
-receiver("given a port nobody listens on, then the RST that refuses", () => {
-  using halfOpen = new HalfOpen(4);
-  halfOpen.listener.close();
-  halfOpen.send({ seq: ISS, ack: 0, flags: SYN, options: SYN_OPTIONS });
-  const [refusal] = hear(halfOpen.receiver, 1, 1_000);
-  assert.equal([refusal?.flags, refusal?.ack], [RST | ACK, ISS + 1]);
-});
+for (const kind of KINDS) {
+  receiver(`given a port nobody listens on, ${kind}, then the RST that refuses`, () => {
+    using halfOpen = new HalfOpen(4, kind);
+    halfOpen.listener.close();
+    halfOpen.send({ seq: ISS, ack: 0, flags: SYN, options: SYN_OPTIONS });
+    const [refusal] = hear(halfOpen.receiver, 1, 1_000);
+    assert.equal([refusal?.flags, refusal?.ack], [RST | ACK, ISS + 1]);
+  });
+}
 
 receiver("given no CAP_NET_RAW or a destination without a route, then an error number, no exception", () => {
   using halfOpen = new HalfOpen(4);
