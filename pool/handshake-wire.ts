@@ -3,6 +3,7 @@
  * same SYN), the RST that gives it up, the ACK that completes it, and the ACK that seeds ts_recent.
  */
 import { RawSender } from "../native/net/raw-sender.ts";
+import { SegmentTemplate } from "../native/wire/segment-template.ts";
 import { ACK, RST, SYN } from "../native/wire/tcp.ts";
 import { ENTRY, type EntryTable, OPTION_TIMESTAMPS } from "./entry-table.ts";
 
@@ -19,8 +20,18 @@ export interface Destination {
   readonly port: number;
 }
 
+/** The SYN as last sent to a destination, with what the route gave it. */
+interface RoutedSyn {
+  readonly src: Uint8Array;
+  readonly mss: number;
+  readonly window: number;
+  readonly ttl: number;
+  readonly template: SegmentTemplate;
+}
+
 export class HandshakeWire {
   readonly #table: EntryTable;
+  readonly #syns = new WeakMap<Destination, RoutedSyn>();
   readonly #senders = new Map<4 | 6, RawSender>();
 
   /** Opens its sockets when they are first needed; close() ends them. */
@@ -36,20 +47,14 @@ export class HandshakeWire {
   /** The entry's SYN; sent again it is the same SYN. Returns 0 or an error number. */
   syn(entry: number, to: Destination, options: SynOptions): number {
     const table = this.#table;
-    return this.#send(to, table.source(entry, to.address.length), {
-      sport: table.get(entry, ENTRY.port),
-      seq: table.getU32(entry, ENTRY.iss),
-      ack: 0,
-      flags: SYN,
-      window: table.get(entry, ENTRY.synWindow),
-      ttl: table.get(entry, ENTRY.hopLimit),
-      options: {
-        mss: table.get(entry, ENTRY.advmss),
-        ...(options.sack && { sackPermitted: true }),
-        ...(options.timestamps && { tsval: table.getU32(entry, ENTRY.synTsval), tsecr: 0 }),
-        ...(options.wscale !== undefined && { wscale: options.wscale }),
-      },
-    });
+    const sport = table.get(entry, ENTRY.port);
+    const packet = this.#synTo(entry, to, options).fill(
+      sport,
+      table.getU32(entry, ENTRY.iss),
+      table.getU32(entry, ENTRY.synTsval),
+      labelOf(sport),
+    );
+    return this.#sender(familyOf(to.address)).sendBytes(packet, to.address);
   }
 
   /** A bare RST at `seq`, iss+1 for a connection that sent nothing. */
@@ -108,14 +113,45 @@ export class HandshakeWire {
     this.#senders.clear();
   }
 
+  /** The template of the SYNs to a destination: the last one, unless its route has changed since. */
+  #synTo(entry: number, to: Destination, options: SynOptions): SegmentTemplate {
+    const table = this.#table;
+    const src = table.source(entry, to.address.length);
+    const mss = table.get(entry, ENTRY.advmss);
+    const window = table.get(entry, ENTRY.synWindow);
+    const ttl = table.get(entry, ENTRY.hopLimit);
+    const last = this.#syns.get(to);
+    if (last?.mss === mss && last.window === window && last.ttl === ttl && equals(last.src, src)) {
+      return last.template;
+    }
+    const template = new SegmentTemplate({
+      src,
+      dst: to.address,
+      sport: 0,
+      dport: to.port,
+      seq: 0,
+      ack: 0,
+      flags: SYN,
+      window,
+      ttl,
+      options: {
+        mss,
+        ...(options.sack && { sackPermitted: true }),
+        ...(options.timestamps && { tsval: 0, tsecr: 0 }),
+        ...(options.wscale !== undefined && { wscale: options.wscale }),
+      },
+    });
+    this.#syns.set(to, { src: src.slice(), mss, window, ttl, template });
+    return template;
+  }
+
   #send(
     to: Destination,
     src: Uint8Array,
     segment: Omit<Parameters<RawSender["send"]>[0], "src" | "dst" | "dport" | "id">,
   ): number {
-    // Any value will do, as long as it does not tell ours from the kernel's, which are random per socket.
-    const id = (segment.sport * 40503) & 0xffff;
-    const flowLabel = (segment.sport * 2654435761) & 0xfffff;
+    const flowLabel = labelOf(segment.sport);
+    const id = flowLabel & 0xffff;
     return this.#sender(familyOf(to.address)).send({
       ...segment,
       src,
@@ -138,4 +174,17 @@ export class HandshakeWire {
 
 function familyOf(address: Uint8Array): 4 | 6 {
   return address.length === 4 ? 4 : 6;
+}
+
+/**
+ * The flow label, whose low 16 bits are the IPv4 identification. Any value will do, as long as it does not tell
+ * ours from the kernel's, which are random per socket.
+ */
+function labelOf(port: number): number {
+  return Math.imul(port, 2654435761) & 0xfffff;
+}
+
+function equals(a: Uint8Array, b: Uint8Array): boolean {
+  for (let index = 0; index < a.length; index++) if (a[index] !== b[index]) return false;
+  return true;
 }

@@ -16,6 +16,7 @@ const PACKET_MAX = 2048;
 export class RawSender implements Disposable {
   readonly #fd: Fd;
   readonly #memory = Memory.anonymous(4096);
+  readonly #sockaddr = this.#memory.bytes.subarray(PACKET_MAX);
 
   /**
    * `mark`: SO_MARK of its packets, for what passes the guard; takes CAP_NET_ADMIN too.
@@ -43,10 +44,19 @@ export class RawSender implements Disposable {
    * EAGAIN or ENOBUFS when the queue is full): a lost SYN is an ordinary event, not an exception.
    */
   send(packet: TcpPacket): number {
-    const { address, bytes } = this.#memory;
-    const length = encodePacketInto(bytes.subarray(0, PACKET_MAX), packet);
+    return this.#send(encodePacketInto(this.#memory.bytes, packet), packet.dst);
+  }
+
+  /** The same with a packet that is encoded already, to the destination its header names. */
+  sendBytes(packet: Uint8Array, destination: Uint8Array): number {
+    this.#memory.bytes.set(packet);
+    return this.#send(packet.length, destination);
+  }
+
+  #send(length: number, destination: Uint8Array): number {
+    const { address } = this.#memory;
     // sin6_port must be 0 or the protocol for a raw socket; IPv4 ignores it.
-    const addressLength = encodeSockaddrInto(bytes.subarray(PACKET_MAX), packet.dst, 0);
+    const addressLength = encodeSockaddrInto(this.#sockaddr, destination, 0);
     const sent = Number(
       libc.sendtoAt(this.#fd.number, address, length, MSG_DONTWAIT, address + PACKET_MAX, addressLength),
     );

@@ -1,4 +1,4 @@
-import { assertMax, assertU16, isRange, readU16 } from "./bytes.ts";
+import { assertMax, assertU16, isRange, readU16, writeU16 } from "./bytes.ts";
 
 /**
  * The Internet checksum (RFC 1071) and the pseudo headers of TCP over IPv4 (RFC 9293 section 3.1) and
@@ -62,6 +62,22 @@ export function pseudoHeaderSum(
   let sum = protocol + length;
   for (let at = addressesAt; at < end; at += 2) sum += readU16(bytes, at);
   return fold(sum);
+}
+
+/**
+ * Writes `value` at the even offset `at` and corrects the checksum at `checkAt` that covers it, whose other words
+ * are not read (RFC 1624 equation 3). The caller has checked room and range.
+ */
+export function replaceU16(bytes: Uint8Array, at: number, value: number, checkAt: number): void {
+  const sum = (~readU16(bytes, checkAt) & 0xffff) + (~readU16(bytes, at) & 0xffff) + value;
+  writeU16(bytes, at, value);
+  writeU16(bytes, checkAt, ~fold(sum) & 0xffff);
+}
+
+/** As replaceU16() with an unsigned 32-bit integer. */
+export function replaceU32(bytes: Uint8Array, at: number, value: number, checkAt: number): void {
+  replaceU16(bytes, at, value >>> 16, checkAt);
+  replaceU16(bytes, at + 2, value & 0xffff, checkAt);
 }
 
 /** Folds the carries of a sum below 2^32 back in (RFC 1071 section 4.1). */

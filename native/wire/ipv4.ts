@@ -26,6 +26,9 @@ const FRAGMENT_OFFSET_MASK = 0x1fff;
 export const IPV4_HEADER_SIZE = 20;
 /** Where the source address lies in the header; the destination follows it. */
 export const IPV4_ADDRESSES_OFFSET = OFFSET.src;
+/** Where the identification and the checksum lie in the header. */
+export const IPV4_ID_OFFSET = OFFSET.id;
+export const IPV4_CHECK_OFFSET = OFFSET.check;
 /** Largest packet: the length field has 16 bits. */
 export const IPV4_TOTAL_LENGTH_MAX = 0xffff;
 

@@ -95,6 +95,12 @@ export function tcpOptionsLength(options: TcpOptions): number {
   return length;
 }
 
+/** Where encodeTcpOptions() puts the TSval, from the first option on; undefined without timestamps. */
+export function tsvalOffset({ mss, tsval }: TcpOptions): number | undefined {
+  if (tsval === undefined) return undefined;
+  return (mss === undefined ? 0 : 4) + 4; // after the MSS and a word of padding, kind and length
+}
+
 /**
  * Writes options at `at` with the order and padding of net/ipv4/tcp_output.c:tcp_options_write(), so that
  * a segment cannot be told from the kernel's: MSS; timestamps, whose padding SACK permitted takes when

@@ -28,7 +28,9 @@ const OFFSET = {
 
 /** Bytes of a header without options. */
 export const TCP_HEADER_SIZE = 20;
-/** Where the checksum lies in the header. */
+/** Where source port, sequence number and checksum lie in the header. */
+export const TCP_SPORT_OFFSET = OFFSET.sport;
+export const TCP_SEQ_OFFSET = OFFSET.seq;
 export const TCP_CHECK_OFFSET = OFFSET.check;
 
 // Control bits (RFC 9293 section 3.1, RFC 3168 section 6.1).
