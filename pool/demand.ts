@@ -7,13 +7,17 @@
 import { DEMAND_HALF_LIFE } from "./limits.ts";
 
 const HEADROOM = 1.5;
+/** Of a large peak, which varies by its square root (Poisson), this many standard deviations are enough. */
+const DEVIATIONS = 3;
 /** Who comes at all may come in a burst, which is only known afterwards. */
 const ACTIVE_MIN = 5;
 /** Below this the peak counts as gone, so that an idle pool falls to min. */
 const PEAK_MIN = 0.5;
 
 export class Demand {
+  #windowStartsMs = 0;
   #windowEndsMs = 0;
+  #perMs = 0;
   #current = 0;
   #previous = 0;
   #peak = 1;
@@ -24,10 +28,13 @@ export class Demand {
     this.#peakAtMs = nowMs;
   }
 
-  /** Counts `arrivals` connections wanted at `nowMs`, with refills taking `refillMs`. */
-  note(arrivals: number, nowMs: number, refillMs: number): void {
+  /**
+   * Counts `arrivals` connections wanted in the `spanMs` before `nowMs`; a refill takes `refillMs`. What came
+   * while the keeper was late is a row, of which a window sees its part, and no burst.
+   */
+  note(arrivals: number, nowMs: number, refillMs: number, spanMs = 0): void {
     this.#roll(nowMs, refillMs);
-    this.#current += arrivals;
+    this.#current += arrivals * Math.min(1, refillMs / spanMs);
     const burst = this.#previous + this.#current;
     if (burst >= this.#decayed(nowMs)) {
       this.#peak = burst;
@@ -38,7 +45,14 @@ export class Demand {
   /** The number to keep, unbounded: callers clamp it between their min and max. */
   wanted(nowMs: number): number {
     const peak = this.#decayed(nowMs);
-    return peak < PEAK_MIN ? 0 : Math.max(ACTIVE_MIN, Math.ceil(peak * HEADROOM));
+    if (peak < PEAK_MIN) return 0;
+    const wanted = Math.min(peak * HEADROOM, peak + DEVIATIONS * Math.sqrt(peak));
+    return Math.max(ACTIVE_MIN, Math.ceil(wanted));
+  }
+
+  /** Arrivals per ms in the last whole window. */
+  get perMs(): number {
+    return this.#perMs;
   }
 
   #decayed(nowMs: number): number {
@@ -48,7 +62,9 @@ export class Demand {
   #roll(nowMs: number, refillMs: number): void {
     if (nowMs < this.#windowEndsMs) return;
     this.#previous = nowMs < this.#windowEndsMs + refillMs ? this.#current : 0;
+    this.#perMs = this.#current / (nowMs - this.#windowStartsMs);
     this.#current = 0;
+    this.#windowStartsMs = nowMs;
     this.#windowEndsMs = nowMs + refillMs;
   }
 }

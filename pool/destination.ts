@@ -8,7 +8,7 @@
 import type { Endpoint } from "../native/address.ts";
 import { formatEndpoint, parseAddress } from "../native/address.ts";
 import { SyscallError } from "../native/errno.ts";
-import { probeRoute, type SynTemplate } from "../native/net/tcp-socket.ts";
+import type { SynTemplate } from "../native/net/tcp-socket.ts";
 import { ACK, type TcpSegment } from "../native/wire/tcp.ts";
 import { CookieGuard } from "./cookie-guard.ts";
 import type { Finding } from "./cookie-watch.ts";
@@ -22,6 +22,7 @@ import * as limits from "./limits.ts";
 import { Offers } from "./offers.ts";
 import { PoolBlock, type PoolShare } from "./pool-block.ts";
 import type { DestinationPorts, Port } from "./reservations.ts";
+import { Route } from "./route.ts";
 import { RttEstimator } from "./rtt.ts";
 import { SequenceSource, tsvalAt } from "./sequence.ts";
 import { firstRefreshInterval, leaseWindow, openTimeout, refreshInterval, repeatAfter } from "./timing.ts";
@@ -49,6 +50,8 @@ export interface LiveEntry {
   sentAtMs: number;
   attempts: number;
   resetsSent: number;
+  /** Opened with one SYN, because it will be taken soon. */
+  isForNow: boolean;
 }
 
 export class Destination {
@@ -68,11 +71,10 @@ export class Destination {
   readonly #leases: Leases;
   readonly #offers: Offers;
   readonly #health: Health;
+  readonly #route: Route;
   #opening = 0;
   #retired = false;
   #takesSeen = 0;
-  #template: SynTemplate | undefined;
-  #templateAtMs = 0;
 
   constructor(spec: PoolSpec, services: KeeperServices, ports: DestinationPorts, secret: Uint8Array) {
     const address = parseAddress(spec.server.address);
@@ -96,6 +98,7 @@ export class Destination {
     });
     this.#leases = new Leases(services, this, ports, this.#rtt);
     this.#health = new Health(spec.max);
+    this.#route = new Route(address, this.port);
     this.block.set("leaseWindowMs", leaseWindow(0));
   }
 
@@ -111,18 +114,18 @@ export class Destination {
     return this.#live.get(port);
   }
 
-  /** Brings the pool to its target. Returns when it wants to be called again, in ms. */
-  tend(nowMs: number): number {
-    this.#reconcile(nowMs);
+  /** Brings the pool to its target; what takers did since lies within `spanMs`. Returns ms until the next call. */
+  tend(nowMs: number, spanMs: number): number {
+    this.#countArrivals(nowMs, spanMs);
     this.#watchHealth(nowMs);
     const target = this.#target(nowMs);
     this.block.set("target", target);
     if (this.#health.isOpen) {
       if (this.spec.max > 1) this.#cookies.startCanary(this.#ready, nowMs);
       this.#shrink(target, nowMs);
-      const wait = this.#fill(target, nowMs);
+      const wait = this.#fill(target);
       this.#publishCounts();
-      return Math.min(wait, this.#leases.size > 0 ? 100 : limits.KEEPER_SLEEP_MAX);
+      return Math.min(wait, limits.KEEPER_SLEEP_MAX);
     }
     this.#publishCounts();
     return Math.max(1, this.#health.untilMs - nowMs);
@@ -196,7 +199,10 @@ export class Destination {
     this.#record(entry, segment, arrivedMs);
     this.#offers.put(entry);
     entry.attempts = 0;
-    const interval = firstRefreshInterval(this.#rtt.srttMs, Math.random());
+    const random = Math.random();
+    const interval = entry.isForNow
+      ? limits.TAKEN_SOON * (1 + random)
+      : firstRefreshInterval(this.#rtt.srttMs, random);
     this.#services.schedule(entry.sentAtMs + interval, entry);
     this.#publishCounts();
   }
@@ -225,6 +231,14 @@ export class Destination {
     } else {
       this.#giveUp(entry, arrivedMs, "tainted"); // its timer fired: the connection would start at cwnd 1
     }
+  }
+
+  /** A taker did something with the entry: it was taken, or finished, or both. */
+  onNotice(entry: LiveEntry, nowMs: number): void {
+    if (this.#offers.wasTaken(entry)) this.#onTaken(entry);
+    if (!this.#leases.has(entry) || this.#services.table.state(entry.index) !== "finished") return;
+    this.#live.delete(entry.port.number);
+    this.#leases.end(entry, nowMs);
   }
 
   onTimer(entry: LiveEntry, nowMs: number): void {
@@ -284,8 +298,9 @@ export class Destination {
   }
 
   /** Opens entries up to the target; returns the ms until it could open more. */
-  #fill(target: number, nowMs: number): number {
+  #fill(target: number): number {
     while (this.#opening + this.#offeredCount() < target && this.#held() < this.spec.max) {
+      const nowMs = this.#services.nowMs(); // opening hundreds takes ms, which must not count as their RTT
       if (!this.#bucket.tryTake(nowMs)) return Math.max(1, this.#bucket.waitMs(nowMs));
       if (!this.#open(nowMs)) return limits.KEEPER_SLEEP_MAX;
     }
@@ -294,15 +309,17 @@ export class Destination {
 
   #open(nowMs: number): boolean {
     const { table } = this.#services;
+    let template: SynTemplate | undefined;
+    let port: Port;
     try {
-      this.#template = this.#route(nowMs);
+      template = this.#route.template(nowMs);
+      port = this.#ports.take();
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
-      this.#backOff(nowMs, `no route to upstream (${error.code})`);
+      if (template) this.#services.warnNoPort(error);
+      else this.#backOff(nowMs, `no route to upstream (${error.code})`);
       return false;
     }
-    const port = this.#takePort();
-    if (port === undefined) return false;
     const entry = this.#services.newEntry(this, port, nowMs);
     if (entry === undefined) {
       this.#ports.giveBack(port);
@@ -311,26 +328,18 @@ export class Destination {
     const { index } = entry;
     const iss = this.#sequence.iss(port.number, nowMs);
     const tsval = tsvalAt(nowMs, this.#sequence.tsOffset);
-    recordSyn(table, index, { pool: this.spec.id, port: port.number, iss, tsval }, this.#template);
+    recordSyn(table, index, { pool: this.spec.id, port: port.number, iss, tsval }, template);
     table.move(index, "free", "opening");
     this.#live.set(port.number, entry);
     this.#opening += 1;
     this.#sendSyn(entry, nowMs, false);
     // A handshake with one SYN-ACK gives the upstream an RTT sample when it completes: the age of the entry,
     // which makes an RTO of seconds and a slow start to pacing. With two there is none (tcp_synack_rtt_meas()).
-    if (this.#bucket.trySpare(nowMs)) this.#sendSyn(entry, nowMs, false);
+    // Where takers use up a full pool within TAKEN_SOON, one will do.
+    entry.isForNow = this.block.get("target") <= this.#demand.perMs * limits.TAKEN_SOON;
+    if (!entry.isForNow && this.#bucket.trySpare(nowMs)) this.#sendSyn(entry, nowMs, false);
     this.#services.schedule(nowMs + openTimeout(this.#rtt), entry);
     return true;
-  }
-
-  #takePort(): Port | undefined {
-    try {
-      return this.#ports.take();
-    } catch (error) {
-      if (!(error instanceof SyscallError)) throw error;
-      this.#services.warnNoPort(error);
-      return undefined;
-    }
   }
 
   #sendSyn(entry: LiveEntry, nowMs: number, counted = true): void {
@@ -368,16 +377,11 @@ export class Destination {
     return true;
   }
 
-  /** Catches up with what takers did: leases begun and ended, connections wanted, flights into silence. */
-  #reconcile(nowMs: number): void {
-    if (this.block.exchange("touched", 0) === 1) {
-      for (const entry of this.#ready) if (this.#offers.wasTaken(entry)) this.#onTaken(entry);
-    }
-    this.#leases.reconcile(nowMs, (entry) => this.#live.delete(entry.port.number));
+  #countArrivals(nowMs: number, spanMs: number): void {
     const takes = (this.block.get("hits") + this.block.get("misses")) >>> 0;
     const arrivals = (takes - this.#takesSeen) >>> 0;
     this.#takesSeen = takes;
-    this.#demand.note(arrivals, nowMs, Math.max(this.#rtt.srttMs, 20) + 10);
+    this.#demand.note(arrivals, nowMs, Math.max(this.#rtt.srttMs, 10) + 10, spanMs);
   }
 
   #onTaken(entry: LiveEntry): void {
@@ -479,12 +483,6 @@ export class Destination {
   #publishCounts(): void {
     this.block.set("halfOpen", this.#held());
     this.block.set("ready", this.#offeredCount());
-  }
-
-  #route(nowMs: number): SynTemplate {
-    if (this.#template && nowMs - this.#templateAtMs < limits.ROUTE_MAX_AGE) return this.#template;
-    this.#templateAtMs = nowMs;
-    return probeRoute(this.address, this.port);
   }
 
   #named(): { upstream: string; server: string } {

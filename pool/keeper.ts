@@ -21,7 +21,7 @@ import { DestinationPorts, type Port, Reservations } from "./reservations.ts";
 import { bootSecret } from "./sequence.ts";
 import { KeeperSignal } from "./signal.ts";
 import { readSynOptions } from "./syn-options.ts";
-import { TimerHeap } from "./timer-heap.ts";
+import { TimerWheel } from "./timer-wheel.ts";
 
 /** What a destination asks of its keeper. */
 export interface KeeperServices {
@@ -52,20 +52,20 @@ export class Keeper implements KeeperServices {
   readonly #wakeUp = new EventFd();
   readonly #signal: KeeperSignal;
   readonly #secret = bootSecret();
-  readonly #timers = new TimerHeap();
+  readonly #timers: TimerWheel;
   readonly #hearing: Hearing & PortGuard;
   readonly #destinations = new Map<number, Destination>();
   /** By upstream endpoint, which several pools may share: their tuples must differ. */
   readonly #byEndpoint = new Map<string | number, { ports: DestinationPorts; users: Destination[] }>();
   readonly #entries: (LiveEntry | undefined)[] = [];
-  /** Deadline of each entry's valid timer; others in the heap are stale. */
-  readonly #deadlines: number[] = [];
   readonly #freeEntries: number[] = [];
   /** What ends a sleep, and what ends a nap. */
   #pollSets: { readonly sleep: PollSet; readonly nap: PollSet } | undefined;
   #isShort = false;
   #nextTendMs = 0;
   #busyUntilMs = 0;
+  /** Since when takers may have done what destinations have not seen. */
+  #seenMs = 0;
   #noPortWarnedMs = Number.NEGATIVE_INFINITY;
   #lostWarnedMs = Number.NEGATIVE_INFINITY;
   #lost = 0;
@@ -78,6 +78,7 @@ export class Keeper implements KeeperServices {
     hearing: HearingKind = "auto",
   ) {
     this.table = table;
+    this.#timers = new TimerWheel(table.capacity, nowMs());
     this.wire = new HandshakeWire(table);
     this.log = log;
     this.#hearing = openHearing(hearing, ipv6Exists(), log);
@@ -141,7 +142,10 @@ export class Keeper implements KeeperServices {
     };
     const pollSet = isBusy && !this.#isShort ? this.#pollSets.nap : this.#pollSets.sleep;
     if (isBusy) this.#signal.nap();
-    if (timeoutMs > 0 && (isBusy || this.#signal.sleep())) pollSet.wait(timeoutMs);
+    if (timeoutMs > 0 && (isBusy || this.#signal.sleep())) {
+      pollSet.wait(timeoutMs);
+      if (!isBusy) this.#seenMs = nowMs(); // the first taker ended the sleep
+    }
     this.#signal.wakeUp();
     this.#wakeUp.drain();
   }
@@ -150,18 +154,20 @@ export class Keeper implements KeeperServices {
   step(): void {
     this.#hearing.drain(this.#onSegment);
     this.#watchLost();
-    this.#timers.popDue(nowMs(), this.#onTimer);
     const touched = this.#signal.takeTouched();
+    this.#readNotices();
+    this.#timers.popDue(nowMs(), this.#onTimer);
     if (touched) this.#busyUntilMs = nowMs() + limits.KEEPER_BUSY;
     if (!touched && nowMs() < this.#nextTendMs) return;
     let wait = limits.KEEPER_SLEEP_MAX;
     this.#isShort = false;
     for (const destination of this.#destinations.values()) {
-      wait = Math.min(wait, destination.tend(nowMs()));
+      wait = Math.min(wait, destination.tend(nowMs(), nowMs() - this.#seenMs));
       this.#isShort ||= destination.block.isShort;
       if (destination.retired && !destination.busy) this.#forget(destination);
     }
-    this.#nextTendMs = nowMs() + wait;
+    this.#seenMs = nowMs();
+    this.#nextTendMs = this.#seenMs + wait;
   }
 
   /** Gives up every half-open (a RST each) and closes all sockets. */
@@ -186,6 +192,7 @@ export class Keeper implements KeeperServices {
       sentAtMs: openedAtMs,
       attempts: 0,
       resetsSent: 0,
+      isForNow: false,
     };
     this.#entries[index] = entry;
     return entry;
@@ -193,13 +200,12 @@ export class Keeper implements KeeperServices {
 
   freeEntry(entry: LiveEntry): void {
     this.#entries[entry.index] = undefined;
-    this.#deadlines[entry.index] = 0;
+    this.#timers.cancel(entry.index);
     this.#freeEntries.push(entry.index);
   }
 
   schedule(deadlineMs: number, entry: LiveEntry): void {
-    this.#deadlines[entry.index] = deadlineMs;
-    this.#timers.push(deadlineMs, entry.index);
+    this.#timers.set(entry.index, deadlineMs);
   }
 
   warnNoPort(error: SyscallError): void {
@@ -211,10 +217,19 @@ export class Keeper implements KeeperServices {
     );
   }
 
-  readonly #onTimer = (index: number, deadlineMs: number): void => {
+  readonly #onTimer = (index: number): void => {
     const entry = this.#entries[index];
-    if (entry && this.#deadlines[index] === deadlineMs) entry.destination.onTimer(entry, nowMs());
+    if (entry) entry.destination.onTimer(entry, nowMs());
   };
+
+  #readNotices(): void {
+    for (;;) {
+      const index = this.#signal.nextNotice();
+      if (index < 0) return;
+      const entry = this.#entries[index];
+      if (entry) entry.destination.onNotice(entry, nowMs());
+    }
+  }
 
   readonly #onSegment = (
     source: Uint8Array,

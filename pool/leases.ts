@@ -7,9 +7,6 @@ import * as limits from "./limits.ts";
 import type { DestinationPorts } from "./reservations.ts";
 import type { RttEstimator } from "./rtt.ts";
 
-/** Takers only store "finished"; a look at all leased entries this often finds it. */
-const SCAN_INTERVAL = 25;
-
 /**
  * TIME_WAIT is ours after we closed first. Else our last FIN may still be on its way, two round trips at most
  * unless it was lost: a SYN-ACK would meet its socket, and that entry would not open.
@@ -27,7 +24,6 @@ export class Leases {
   readonly #ports: DestinationPorts;
   readonly #rtt: RttEstimator;
   readonly #leased = new Set<LiveEntry>();
-  #scanAtMs = 0;
 
   /** Leases of entries towards `to`, `rtt` away, whose ports come from `ports`. */
   constructor(services: KeeperServices, to: Destination, ports: DestinationPorts, rtt: RttEstimator) {
@@ -50,16 +46,10 @@ export class Leases {
     this.#services.reservations.lease(entry.port);
   }
 
-  /** Ends the leases that takers finished; `ended` is told of each. */
-  reconcile(nowMs: number, ended: (entry: LiveEntry) => void): void {
-    if (nowMs < this.#scanAtMs) return;
-    this.#scanAtMs = nowMs + SCAN_INTERVAL;
-    for (const entry of this.#leased) {
-      if (this.#services.table.state(entry.index) !== "finished") continue;
-      this.#leased.delete(entry);
-      ended(entry);
-      this.#rest(entry, nowMs);
-    }
+  /** A taker finished a lease: its port rests. */
+  end(entry: LiveEntry, nowMs: number): void {
+    this.#leased.delete(entry);
+    this.#rest(entry, nowMs);
   }
 
   /** The timer of a resting entry: a RST to repeat, or the end of its rest. */

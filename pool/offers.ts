@@ -3,20 +3,29 @@ import type { PoolBlock } from "./pool-block.ts";
 
 const NO_SLOT = -1;
 
-/** The keeper's hand on a pool's offer slots: which are free, and which entry it put where. */
+/**
+ * The keeper's hand on a pool's offer slots: which are free, and which entry it put where. A slot is used again
+ * in the order it became free, so that offers lie in the order they were made and takers find the oldest first.
+ */
 export class Offers {
   readonly #block: PoolBlock;
-  readonly #freeSlots: number[] = [];
+  /** A ring: as many places as slots. */
+  readonly #freeSlots: Int32Array;
+  #firstFree = 0;
+  #freeCount: number;
 
   constructor(block: PoolBlock) {
     this.#block = block;
-    for (let slot = block.offers - 1; slot >= 0; slot--) this.#freeSlots.push(slot);
+    this.#freeSlots = Int32Array.from({ length: block.offers }, (_, slot) => slot);
+    this.#freeCount = block.offers;
   }
 
   /** Offers an entry to takers: from now on it may be theirs at any moment. */
   put(entry: LiveEntry): void {
-    const slot = this.#freeSlots.pop();
-    if (slot === undefined) throw new Error("more half-opens than offer slots");
+    if (this.#freeCount === 0) throw new Error("more half-opens than offer slots");
+    const slot = this.#freeSlots[this.#firstFree]!;
+    this.#firstFree = (this.#firstFree + 1) % this.#freeSlots.length;
+    this.#freeCount -= 1;
     entry.slot = slot;
     this.#block.offer(slot, entry.index);
   }
@@ -39,7 +48,8 @@ export class Offers {
   }
 
   #free(entry: LiveEntry): void {
-    this.#freeSlots.push(entry.slot);
+    this.#freeSlots[(this.#firstFree + this.#freeCount) % this.#freeSlots.length] = entry.slot;
+    this.#freeCount += 1;
     entry.slot = NO_SLOT;
   }
 }

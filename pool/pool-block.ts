@@ -17,7 +17,7 @@ export const BLOCK = {
   target: 5,
   rttUs: 6,
   settled: 7, // 1: was filled once, or found unreachable
-  touched: 8, // 1: takers changed something since the keeper looked
+  oldest: 8, // the slot where the oldest offer may be
   silentFlights: 9, // first flights in a row that nobody acknowledged
   hits: 16,
   misses: 17,
@@ -68,11 +68,6 @@ export class PoolBlock {
 
   add(field: BlockField, amount = 1): number {
     return Atomics.add(this.#words, BLOCK[field], amount) + amount;
-  }
-
-  /** Stores and returns what was there. */
-  exchange(field: BlockField, value: number): number {
-    return Atomics.exchange(this.#words, BLOCK[field], value);
   }
 
   /** At most half of what there should be is ready: nothing may wait for the keeper's next look. */

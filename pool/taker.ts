@@ -75,7 +75,7 @@ export class Taker {
   take(): Lease | undefined {
     const lease = this.block.get("paused") === 1 ? undefined : this.#takeReady();
     this.block.add(lease ? "hits" : "misses");
-    this.#touch(this.block.isShort);
+    this.#signal.touch(this.block.isShort);
     return lease;
   }
 
@@ -115,6 +115,8 @@ export class Taker {
     this.#table.set(entry, ENTRY.ending, ENDINGS.indexOf(ending));
     this.#table.set(entry, ENTRY.endSeq, this.#table.get(entry, ENTRY.iss) + 1 + bytesSent);
     this.#table.move(entry, "leased", "finished");
+    this.#signal.notify(entry);
+    this.#signal.touch(false);
   }
 
   /** A first flight stayed unacknowledged for 3 s, or was acknowledged after all. */
@@ -123,7 +125,7 @@ export class Taker {
     else if (this.block.get("silentFlights") > 0 && this.block.get("paused") === 0) {
       this.block.set("silentFlights", 0);
     }
-    if (!acknowledged) this.#touch(true);
+    if (!acknowledged) this.#signal.touch(true);
   }
 
   reportReplay(): void {
@@ -142,15 +144,19 @@ export class Taker {
 
   #takeFirst(answered: boolean): Lease | undefined {
     const windowMs = this.block.get("leaseWindowMs");
-    // The keeper fills the lowest free slot first.
-    for (let slot = 0; slot < this.block.offers; slot++) {
+    const { offers } = this.block;
+    let slot = this.block.get("oldest") - 1;
+    for (let left = offers; left > 0; left--) {
+      slot = slot + 1 < offers ? slot + 1 : 0;
       const entry = this.block.offered(slot);
       if (entry < 0) continue;
       const synackAt = this.#table.get(entry, ENTRY.synackAt);
       const isAnswered = ageMs32(synackAt, this.#table.get(entry, ENTRY.synAt)) >= 0;
       const ageMs = ageMs32(nowMs32(), synackAt);
       if (isAnswered !== answered || ageMs > windowMs || !this.#claim(slot, entry)) continue;
+      this.block.set("oldest", slot + 1 < offers ? slot + 1 : 0);
       this.#table.move(entry, "ready", "leased");
+      this.#signal.notify(entry);
       try {
         return { fd: this.#materialize(entry), entry };
       } catch (error) {
@@ -209,10 +215,5 @@ export class Taker {
     const now = tsvalAt(nowMs(), this.share.tsOffset);
     const syn = this.#table.getU32(entry, ENTRY.synTsval);
     return ((now - syn) | 0) > 0 ? now : syn;
-  }
-
-  #touch(urgent: boolean): void {
-    this.block.set("touched", 1);
-    this.#signal.touch(urgent);
   }
 }

@@ -55,11 +55,23 @@ demand("given a start, then a small burst is expected for a while", () => {
   assert.is(wanted.wanted(1_000 + 1.1 * DEMAND_HALF_LIFE), 0);
 });
 
+demand("given a large burst, then three standard deviations more", () => {
+  const wanted = new Demand(0);
+  wanted.note(400, 1_000, REFILL_MS);
+  assert.is(wanted.wanted(1_000), 460);
+});
+
+demand("given a whole window, then its rate", () => {
+  const wanted = new Demand(0);
+  for (let ms = 0; ms <= 200; ms += 10) wanted.note(2, ms, REFILL_MS);
+  assert.is(wanted.perMs, 0.2);
+});
+
 demand("given a smaller burst later, then the larger one is remembered until it has faded", () => {
   const wanted = new Demand(0);
   wanted.note(40, 0, REFILL_MS);
   wanted.note(4, 1_000, REFILL_MS);
-  assert.ok(wanted.wanted(1_000) > 55);
+  assert.ok(wanted.wanted(1_000) > 54);
   wanted.note(30, DEMAND_HALF_LIFE, REFILL_MS);
   assert.is(wanted.wanted(DEMAND_HALF_LIFE), 45);
 });
