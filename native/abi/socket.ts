@@ -38,10 +38,17 @@ export const SHUT_RD = 0;
 export const SHUT_WR = 1;
 export const SHUT_RDWR = 2;
 
+export const MSG_PEEK = 0x2;
 export const MSG_DONTWAIT = 0x40;
 export const MSG_TRUNC = 0x20;
 export const MSG_WAITALL = 0x100;
 export const MSG_NOSIGNAL = 0x4000;
+export const MSG_CTRUNC = 0x8;
+export const MSG_CMSG_CLOEXEC = 0x4000_0000;
+
+// Ancillary data of unix sockets; SCM_MAX_FD is from include/net/scm.h.
+export const SCM_RIGHTS = 1;
+export const SCM_MAX_FD = 253;
 
 export const IPPROTO_IP = 0;
 export const IPPROTO_TCP = 6;
