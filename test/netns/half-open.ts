@@ -1,5 +1,6 @@
 /** A half-open connection on the loopback by the parts that make one, for the tests of this folder. */
 import { parseAddress } from "../../native/address.ts";
+import { SyscallError } from "../../native/errno.ts";
 import type { Fd } from "../../native/fd.ts";
 import { PollSet } from "../../native/net/poll-set.ts";
 import { RawSender } from "../../native/net/raw-sender.ts";
@@ -16,6 +17,26 @@ const WSCALE = 7;
 /** The loopback address of a family. */
 export const loopback = (family: 4 | 6): Uint8Array => parseAddress(family === 4 ? "127.0.0.1" : "::1")!;
 
+const silent = { debug: () => {}, info: () => {}, warn: () => {} };
+
+const canUseBpf = hasBpf();
+
+/** The test function, or its skip where `kind` cannot be had: bpf takes CAP_BPF in the first user namespace. */
+export function onlyFor<T extends { readonly skip: unknown }>(kind: HearingKind, test: T): T | T["skip"] {
+  return kind === "raw" || canUseBpf ? test : test.skip;
+}
+
+function hasBpf(): boolean {
+  try {
+    openHearing("bpf", true, silent).close();
+    return true;
+  } catch (error) {
+    if (!(error instanceof SyscallError)) throw error;
+    console.log(`tests of bpf are skipped: ${error.message}; they need CAP_BPF`);
+    return false;
+  }
+}
+
 /** Copies of the segments that come within `timeoutMs`, or the first `count` of them. */
 export function hear(
   receiver: Pick<Hearing, "fds" | "drain">,
@@ -31,8 +52,6 @@ export function hear(
   }
   return heard;
 }
-
-const silent = { debug: () => {}, info: () => {}, warn: () => {} };
 
 /** A listener, a reservation and what hears; open() makes the half-open. */
 export class HalfOpen implements Disposable {

@@ -14,59 +14,72 @@ import { restorePlan } from "../../native/repair/plan.ts";
 import { restoreBySyscalls } from "../../native/repair/restore.ts";
 import { setLingerZero, takeSocketError } from "../../native/sockopt.ts";
 import { ACK, RST, SYN, type TcpSegment } from "../../native/wire/tcp.ts";
-import { HalfOpen, hear, loopback } from "./half-open.ts";
+import { HalfOpen, hear, loopback, onlyFor } from "./half-open.ts";
 
 const ECONNRESET = 104;
 const OPTIONS = { mss: 1_400, sackPermitted: true, tsval: 5, tsecr: 6, wscale: 9 };
 
 const hearing = suite("hearing");
+const bpf = onlyFor("bpf", hearing);
 
 for (const kind of ["raw", "bpf"] as const) {
   for (const family of [4, 6] as const) {
-    hearing(`given a SYN-ACK over IPv${family}, ${kind}, then all of it, and when it came`, () => {
-      using halfOpen = new HalfOpen(family, kind);
-      const address = loopback(family);
-      const ends = { src: address, dst: address, sport: 999, dport: halfOpen.reservation.port };
-      const sent = { seq: 0xffff_fff0, ack: 0x8000_0001, flags: SYN | ACK, window: 4_321, options: OPTIONS };
-      const beforeMs = nowMs();
-      halfOpen.sender.send({ ...ends, ...sent, ttl: 77 });
-      const afterMs = nowMs();
-      const heard: { from: string; segment: TcpSegment; arrivedMs: number; ttl: number | undefined }[] = [];
-      halfOpen.receiver.drain((source, _to, segment, arrivedMs, ttl) => {
-        heard.push({ from: formatAddress(source), segment, arrivedMs, ttl });
-      });
-      assert.is(heard.length, 1);
-      const { from, segment, arrivedMs, ttl } = heard[0]!;
-      const { sport, dport, seq, ack, flags, window, options } = segment;
-      assert.equal({ seq, ack, flags, window, options }, sent);
-      assert.equal([from, sport, dport], [formatAddress(address), 999, halfOpen.reservation.port]);
-      assert.is(ttl, kind === "raw" && family === 6 ? undefined : 77);
-      // The raw socket's time stamp is of another clock: its reader may be interrupted while it looks at both.
-      const latestMs = kind === "raw" ? nowMs() : afterMs;
-      assert.ok(arrivedMs > beforeMs - 0.1 && arrivedMs < latestMs + 0.1, `${arrivedMs - beforeMs} ms`);
-    });
+    onlyFor(kind, hearing)(
+      `given a SYN-ACK over IPv${family}, ${kind}, then all of it, and when it came`,
+      () => {
+        using halfOpen = new HalfOpen(family, kind);
+        const address = loopback(family);
+        const ends = { src: address, dst: address, sport: 999, dport: halfOpen.reservation.port };
+        const sent = {
+          seq: 0xffff_fff0,
+          ack: 0x8000_0001,
+          flags: SYN | ACK,
+          window: 4_321,
+          options: OPTIONS,
+        };
+        const beforeMs = nowMs();
+        halfOpen.sender.send({ ...ends, ...sent, ttl: 77 });
+        const afterMs = nowMs();
+        const heard: { from: string; segment: TcpSegment; arrivedMs: number; ttl: number | undefined }[] = [];
+        halfOpen.receiver.drain((source, _to, segment, arrivedMs, ttl) => {
+          heard.push({ from: formatAddress(source), segment, arrivedMs, ttl });
+        });
+        assert.is(heard.length, 1);
+        const { from, segment, arrivedMs, ttl } = heard[0]!;
+        const { sport, dport, seq, ack, flags, window, options } = segment;
+        assert.equal({ seq, ack, flags, window, options }, sent);
+        assert.equal([from, sport, dport], [formatAddress(address), 999, halfOpen.reservation.port]);
+        assert.is(ttl, kind === "raw" && family === 6 ? undefined : 77);
+        // The raw socket's time stamp is of another clock: its reader may be interrupted while it looks at both.
+        const latestMs = kind === "raw" ? nowMs() : afterMs;
+        assert.ok(arrivedMs > beforeMs - 0.1 && arrivedMs < latestMs + 0.1, `${arrivedMs - beforeMs} ms`);
+      },
+    );
 
-    hearing(`given a connection reset over IPv${family}, ${kind}, then its RST is heard first`, () => {
-      using halfOpen = new HalfOpen(family, kind);
-      const { image } = halfOpen.open();
-      using ours = new Fd(restoreBySyscalls(restorePlan(image)));
-      const bytes = Buffer.alloc(100_000);
-      check(Number(libc.write(ours.number, bytes, bytes.length)), "write", {});
-      const theirs = new Fd(check(libc.accept4(halfOpen.listener.number, null, null, 0), "accept4", {}));
-      setLingerZero(theirs.number);
-      theirs.close();
-      assert.is(takeSocketError(ours.number), ECONNRESET);
-      // What is read now was there before the error was.
-      const heard: number[] = [];
-      halfOpen.receiver.drain((_source, _to, { flags, dport }) => {
-        if (dport === halfOpen.reservation.port) heard.push(flags);
-      });
-      assert.equal(heard, [RST | ACK]);
-    });
+    onlyFor(kind, hearing)(
+      `given a connection reset over IPv${family}, ${kind}, then its RST is heard first`,
+      () => {
+        using halfOpen = new HalfOpen(family, kind);
+        const { image } = halfOpen.open();
+        using ours = new Fd(restoreBySyscalls(restorePlan(image)));
+        const bytes = Buffer.alloc(100_000);
+        check(Number(libc.write(ours.number, bytes, bytes.length)), "write", {});
+        const theirs = new Fd(check(libc.accept4(halfOpen.listener.number, null, null, 0), "accept4", {}));
+        setLingerZero(theirs.number);
+        theirs.close();
+        assert.is(takeSocketError(ours.number), ECONNRESET);
+        // What is read now was there before the error was.
+        const heard: number[] = [];
+        halfOpen.receiver.drain((_source, _to, { flags, dport }) => {
+          if (dport === halfOpen.reservation.port) heard.push(flags);
+        });
+        assert.equal(heard, [RST | ACK]);
+      },
+    );
   }
 }
 
-hearing("given other ports' handshakes and bulk data, bpf, then it hears none of it", () => {
+bpf("given other ports' handshakes and bulk data, bpf, then it hears none of it", () => {
   using halfOpen = new HalfOpen(4, "bpf");
   using other = new HalfOpen(4, "raw");
   other.open();
@@ -77,7 +90,7 @@ hearing("given other ports' handshakes and bulk data, bpf, then it hears none of
   assert.equal(hear(halfOpen.receiver, 1, 30), []);
 });
 
-hearing("given two in one namespace, then each hears its own", () => {
+bpf("given two in one namespace, then each hears its own", () => {
   using first = new HalfOpen(4, "bpf");
   using second = new HalfOpen(4, "bpf");
   first.send({ seq: 1, ack: 0, flags: SYN, options: {} });
@@ -90,7 +103,7 @@ hearing("given two in one namespace, then each hears its own", () => {
   }
 });
 
-hearing("given a sleeper, bpf, then a SYN-ACK wakes it, and a nap does not notice", () => {
+bpf("given a sleeper, bpf, then a SYN-ACK wakes it, and a nap does not notice", () => {
   using halfOpen = new HalfOpen(4, "bpf");
   using asleep = new PollSet(halfOpen.receiver.fds);
   using napping = new PollSet(halfOpen.receiver.urgentFds);
@@ -99,7 +112,7 @@ hearing("given a sleeper, bpf, then a SYN-ACK wakes it, and a nap does not notic
   assert.equal([asleep.wait(1_000), napping.wait(0)], [1, 0]);
 });
 
-hearing("given more than the ring holds, then the rest is counted, and later ones are heard", () => {
+bpf("given more than the ring holds, then the rest is counted, and later ones are heard", () => {
   using halfOpen = new HalfOpen(4, "bpf");
   const address = loopback(4);
   const ends = { src: address, dst: address, sport: 999, dport: halfOpen.reservation.port };

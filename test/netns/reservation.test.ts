@@ -11,7 +11,7 @@ import { getTcpInfo } from "../../native/sockopt.ts";
 import { ACK, FIN, PSH, RST, SYN } from "../../native/wire/tcp.ts";
 import { RESERVATIONS_IDLE_MAX } from "../../pool/limits.ts";
 import { DestinationPorts, Reservations } from "../../pool/reservations.ts";
-import { HalfOpen, hear, ISS, loopback } from "./half-open.ts";
+import { HalfOpen, hear, ISS, loopback, onlyFor } from "./half-open.ts";
 
 const SYN_OPTIONS = { mss: 65_495, sackPermitted: true, wscale: 7 };
 const QUIET_MS = 60;
@@ -34,7 +34,7 @@ for (const { kind, family, over } of BOTH) {
     ["a stray FIN", FIN | ACK, true],
     ["a stray ACK", ACK, true],
   ] as const) {
-    reservation(`given ${given} over ${over}, then ${answered ? "a RST" : "silence"}`, () => {
+    onlyFor(kind, reservation)(`given ${given} over ${over}, then ${answered ? "a RST" : "silence"}`, () => {
       using halfOpen = new HalfOpen(family, kind);
       using target = halfOpen.receiver.reserve().fd;
       const address = loopback(family);
@@ -74,30 +74,44 @@ reservation.run();
 const receiver = suite("handshake receiver");
 
 for (const { kind, family, over } of BOTH) {
-  receiver(`given every kind of segment over ${over}, then it hears SYN-ACK and RST alone`, () => {
-    using halfOpen = new HalfOpen(family, kind);
-    using target = halfOpen.receiver.reserve().fd;
-    const address = loopback(family);
-    const ends = { src: address, dst: address, sport: halfOpen.reservation.port, dport: portOf(target).port };
-    const kinds = [SYN, SYN | ACK, RST, RST | ACK, SYN | ACK | PSH];
-    for (const [seq, flags] of kinds.entries()) {
-      halfOpen.sender.send({ ...ends, seq, ack: 1, flags, window: 1, ttl: 64, options: {} });
-    }
-    const heard = hear(halfOpen.receiver, 9, QUIET_MS).map(({ flags }) => flags);
-    assert.equal(heard, [SYN | ACK, RST, RST | ACK, SYN | ACK | PSH]);
-  });
+  onlyFor(kind, receiver)(
+    `given every kind of segment over ${over}, then it hears SYN-ACK and RST alone`,
+    () => {
+      using halfOpen = new HalfOpen(family, kind);
+      using target = halfOpen.receiver.reserve().fd;
+      const address = loopback(family);
+      const ends = {
+        src: address,
+        dst: address,
+        sport: halfOpen.reservation.port,
+        dport: portOf(target).port,
+      };
+      const kinds = [SYN, SYN | ACK, RST, RST | ACK, SYN | ACK | PSH];
+      for (const [seq, flags] of kinds.entries()) {
+        halfOpen.sender.send({ ...ends, seq, ack: 1, flags, window: 1, ttl: 64, options: {} });
+      }
+      const heard = hear(halfOpen.receiver, 9, QUIET_MS).map(({ flags }) => flags);
+      assert.equal(heard, [SYN | ACK, RST, RST | ACK, SYN | ACK | PSH]);
+    },
+  );
 
-  receiver(`given a SYN over ${over}, then the kernel's SYN-ACK with all it says, dated`, () => {
-    using halfOpen = new HalfOpen(family, kind);
-    const { synAck } = halfOpen.open();
-    const { sport, dport, ack, flags, options } = synAck;
-    assert.equal([sport, dport, ack, flags], [halfOpen.port, halfOpen.reservation.port, ISS + 1, SYN | ACK]);
-    assert.is(options.tsecr, 4_000);
-    assert.is(options.sackPermitted, true);
-    assert.ok((options.mss ?? 0) > 0 && options.wscale !== undefined && options.tsval !== undefined);
-  });
+  onlyFor(kind, receiver)(
+    `given a SYN over ${over}, then the kernel's SYN-ACK with all it says, dated`,
+    () => {
+      using halfOpen = new HalfOpen(family, kind);
+      const { synAck } = halfOpen.open();
+      const { sport, dport, ack, flags, options } = synAck;
+      assert.equal(
+        [sport, dport, ack, flags],
+        [halfOpen.port, halfOpen.reservation.port, ISS + 1, SYN | ACK],
+      );
+      assert.is(options.tsecr, 4_000);
+      assert.is(options.sackPermitted, true);
+      assert.ok((options.mss ?? 0) > 0 && options.wscale !== undefined && options.tsval !== undefined);
+    },
+  );
 
-  receiver(`given the same SYN again over ${over}, then the same SYN-ACK`, () => {
+  onlyFor(kind, receiver)(`given the same SYN again over ${over}, then the same SYN-ACK`, () => {
     using halfOpen = new HalfOpen(family, kind);
     const first = halfOpen.open().synAck;
     const second = halfOpen.open().synAck;
@@ -106,7 +120,7 @@ for (const { kind, family, over } of BOTH) {
 }
 
 for (const kind of KINDS) {
-  receiver(`given a port nobody listens on, ${kind}, then the RST that refuses`, () => {
+  onlyFor(kind, receiver)(`given a port nobody listens on, ${kind}, then the RST that refuses`, () => {
     using halfOpen = new HalfOpen(4, kind);
     halfOpen.listener.close();
     halfOpen.send({ seq: ISS, ack: 0, flags: SYN, options: SYN_OPTIONS });
