@@ -32,9 +32,14 @@ export class Fd implements Disposable {
     return number;
   }
 
-  /** Another descriptor of the same open file, close-on-exec. Throws SyscallError EMFILE. */
+  /** Another descriptor of the file that `number` means, close-on-exec. Throws SyscallError EMFILE, EBADF. */
+  static duplicate(number: number): Fd {
+    return new Fd(check(libc.fcntl(number, F_DUPFD_CLOEXEC, 0), "fcntl", { fd: number }));
+  }
+
+  /** Another descriptor of the same open file. Throws as Fd.duplicate(). */
   duplicate(): Fd {
-    return new Fd(check(libc.fcntl(this.number, F_DUPFD_CLOEXEC, 0), "fcntl", { fd: this.number }));
+    return Fd.duplicate(this.number);
   }
 
   /** Closes once. Marked closed before close(2), which is never retried: Linux frees the fd even on EINTR. */

@@ -4,6 +4,7 @@ import { Worker } from "node:worker_threads";
 import { wakeEventFd } from "../native/eventfd.ts";
 import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
+import type { GateShare } from "./gate.ts";
 import type { HearingKind } from "./hearing.ts";
 import type { FromKeeper, KeeperThreadData, ToKeeper } from "./keeper-thread.ts";
 import type { Logger } from "./logger.ts";
@@ -50,19 +51,20 @@ export class KeeperHandle {
 
   /**
    * Starts the thread, whose lines from `logLevel` up go to `log`. `onCrash` is told when it ends without
-   * having been stopped: our bug.
+   * having been stopped: our bug. `descriptors` is what its reservations share with sessions.
    */
   static async start(
     logLevel: string,
     log: Logger,
     onCrash: (error: Error) => void,
-    hearing: HearingKind = "auto",
+    { hearing = "auto", descriptors }: { hearing?: HearingKind; descriptors?: GateShare } = {},
   ): Promise<KeeperHandle> {
     const data: KeeperThreadData = {
       table: new EntryTable().buffer,
       signal: KeeperSignal.newBuffer(),
       logLevel,
       hearing,
+      descriptors,
     };
     const script = new URL(`./keeper-thread${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(script, { workerData: data });

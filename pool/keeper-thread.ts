@@ -6,6 +6,7 @@ import { parentPort, receiveMessageOnPort, workerData } from "node:worker_thread
 import { SyscallError } from "../native/errno.ts";
 import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
+import { Gate, type GateShare } from "./gate.ts";
 import type { HearingKind } from "./hearing.ts";
 import { Keeper } from "./keeper.ts";
 import { forwardingLogger, type LogMessage } from "./logger.ts";
@@ -16,6 +17,8 @@ export interface KeeperThreadData {
   readonly signal: SharedArrayBuffer;
   readonly logLevel: string;
   readonly hearing: HearingKind;
+  /** What sessions and reservations share. Absent: reservations take as many as the system has. */
+  readonly descriptors: GateShare | undefined;
 }
 
 export type ToKeeper =
@@ -33,7 +36,8 @@ export type FromKeeper =
 function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void {
   const tell = (message: FromKeeper) => port.postMessage(message);
   const log = forwardingLogger(data.logLevel, tell);
-  const keeper = new Keeper(new EntryTable(data.table), data.signal, log, data.hearing);
+  const descriptors = data.descriptors && new Gate(data.descriptors);
+  const keeper = new Keeper(new EntryTable(data.table), data.signal, log, data.hearing, descriptors);
   tell({ kind: "started", wakeFd: keeper.wakeFd });
   for (;;) {
     keeper.step();

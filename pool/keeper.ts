@@ -12,6 +12,7 @@ import type { IntOption } from "../native/repair/image.ts";
 import { RST, type TcpSegment } from "../native/wire/tcp.ts";
 import { Destination, type LiveEntry, type PoolSpec } from "./destination.ts";
 import type { EntryTable } from "./entry-table.ts";
+import type { Gate } from "./gate.ts";
 import { HandshakeWire, type SynOptions } from "./handshake-wire.ts";
 import { type Hearing, type HearingKind, openHearing, type PortGuard } from "./hearing.ts";
 import * as limits from "./limits.ts";
@@ -70,19 +71,23 @@ export class Keeper implements KeeperServices {
   #lostWarnedMs = Number.NEGATIVE_INFINITY;
   #lost = 0;
 
-  /** Throws SyscallError when `hearing` is bpf and cannot be had. */
+  /**
+   * `descriptors` is what reservations share with others; without it they take as many as the system has. Throws
+   * SyscallError when `hearing` is bpf and cannot be had.
+   */
   constructor(
     table: EntryTable,
     signalBuffer: SharedArrayBuffer,
     log: Logger,
     hearing: HearingKind = "auto",
+    descriptors?: Gate,
   ) {
     this.table = table;
     this.#timers = new TimerWheel(table.capacity, nowMs());
     this.wire = new HandshakeWire(table);
     this.log = log;
     this.#hearing = openHearing(hearing, ipv6Exists(), log);
-    this.reservations = new Reservations(this.#hearing);
+    this.reservations = new Reservations(this.#hearing, descriptors);
     this.#signal = new KeeperSignal(signalBuffer, this.#wakeUp.fd.number);
   }
 

@@ -4,9 +4,13 @@
  * one it has not used, or that rested longest.
  *
  * Reservations no tuple uses are kept as a stock; beyond RESERVATIONS_OPEN_MAX one is closed as soon as all
- * its tuples are leased, since an established socket holds its port itself.
+ * its tuples are leased, since an established socket holds its port itself. So is each, and no stock is kept, while
+ * the descriptors that sessions need too are scarce.
  */
+import { EMFILE } from "../native/abi/errno.ts";
+import { SyscallError } from "../native/errno.ts";
 import type { Reservation } from "../native/net/tcp-socket.ts";
+import type { Gate } from "./gate.ts";
 import type { PortGuard } from "./hearing.ts";
 import { RESERVATIONS_IDLE_MAX, RESERVATIONS_OPEN_MAX } from "./limits.ts";
 
@@ -22,12 +26,15 @@ export interface Port {
 
 export class Reservations {
   readonly #guard: PortGuard;
+  readonly #descriptors: Gate | undefined;
   readonly #ports = new Set<Port>();
   #idle = 0;
   #made = 0;
 
-  constructor(guard: PortGuard) {
+  /** `descriptors` is what they are shared with; without it there are as many as the system has. */
+  constructor(guard: PortGuard, descriptors?: Gate) {
     this.#guard = guard;
+    this.#descriptors = descriptors;
   }
 
   get open(): number {
@@ -44,9 +51,12 @@ export class Reservations {
     return this.#ports;
   }
 
-  /** Makes a new reservation. Throws SyscallError EADDRINUSE (no port left) or EMFILE. */
+  /**
+   * Makes a new reservation. Throws SyscallError EADDRINUSE (no port left) or EMFILE (also when the descriptors left
+   * are the sessions').
+   */
   reserve(): Port {
-    const reservation = this.#guard.reserve();
+    const reservation = this.#reserve();
     const port: Port = { reservation, number: reservation.port, guarded: 0, leased: 0 };
     this.#ports.add(port);
     this.#idle += 1;
@@ -64,7 +74,8 @@ export class Reservations {
   lease(port: Port): void {
     port.guarded -= 1;
     port.leased += 1;
-    if (port.guarded === 0 && this.#ports.size > RESERVATIONS_OPEN_MAX) this.#close(port);
+    const isMany = this.#isScarce || this.#ports.size > RESERVATIONS_OPEN_MAX;
+    if (port.guarded === 0 && isMany) this.#close(port);
   }
 
   /** The leased tuple's socket is gone; its port rests. False: the reservation was closed meanwhile. */
@@ -79,7 +90,7 @@ export class Reservations {
     port.guarded -= 1;
     if (!port.reservation.fd.isOpen) return false;
     if (port.guarded + port.leased > 0) return true;
-    if (this.#idle >= RESERVATIONS_IDLE_MAX) {
+    if (this.#isScarce || this.#idle >= RESERVATIONS_IDLE_MAX) {
       this.#close(port);
       return false;
     }
@@ -88,13 +99,27 @@ export class Reservations {
   }
 
   close(): void {
-    for (const port of this.#ports) port.reservation.fd.close();
-    this.#ports.clear();
+    for (const port of [...this.#ports]) this.#close(port);
+  }
+
+  get #isScarce(): boolean {
+    return this.#descriptors?.isScarce === true;
+  }
+
+  #reserve(): Reservation {
+    if (this.#descriptors?.borrow() === false) throw new SyscallError("socket", EMFILE, { shared: true });
+    try {
+      return this.#guard.reserve();
+    } catch (error) {
+      this.#descriptors?.giveBack();
+      throw error;
+    }
   }
 
   #close(port: Port): void {
     port.reservation.fd.close();
     this.#ports.delete(port);
+    this.#descriptors?.giveBack();
   }
 }
 

@@ -10,6 +10,7 @@ import {
   tryCapability,
   tryFilter,
 } from "./privileges.ts";
+import { readLimit } from "./process-limits.ts";
 
 /**
  * What this host and user can do. Required checks decide whether accelproxy can accelerate here; the others say
@@ -208,19 +209,6 @@ function readSysctl(path: string): string | undefined {
   } catch {
     return undefined; // the kernel or this namespace does not have it
   }
-}
-
-/** A line of /proc/self/limits: numbers or "unlimited". */
-function readLimit(name: string): { readonly soft: string; readonly hard: string } {
-  let text = "";
-  try {
-    text = readFileSync("/proc/self/limits", "latin1");
-  } catch {
-    // /proc is not mounted
-  }
-  const line = text.split("\n").find((candidate) => candidate.startsWith(name)) ?? "";
-  const [soft = "unknown", hard = "unknown"] = line.slice(name.length).trim().split(/\s+/);
-  return { soft: soft === "" ? "unknown" : soft, hard };
 }
 
 function atLeast(limit: string, min: number): boolean {

@@ -12,6 +12,7 @@ import { loadConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
 import type { Config, Listener } from "../config/schema.ts";
 import { formatEndpoint } from "../native/address.ts";
+import { Gate, type GateShare } from "../pool/gate.ts";
 import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
 import { PoolRegistry } from "../pool/registry.ts";
 import { EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
@@ -20,6 +21,7 @@ import { DriverUnavailableError, WorkerHandle } from "./engine/worker-handle.ts"
 import { listenError, StartError } from "./errors.ts";
 import { ListenerSockets } from "./listener-sockets.ts";
 import { NameWatcher } from "./names.ts";
+import { DESCRIPTORS_PER_SESSION, sessionsOf, shareDescriptors } from "./process-limits.ts";
 import type {
   ConnectionPath,
   ListenerStatus,
@@ -48,7 +50,7 @@ interface LiveListener {
   readonly config: Listener;
   readonly sockets: ListenerSockets;
   readonly id: number;
-  readonly activeCount: SharedArrayBuffer;
+  readonly gate: GateShare;
 }
 
 interface Route {
@@ -69,6 +71,8 @@ export class Runtime implements ProxyView {
   readonly #upstreams = new Map<string, LiveUpstream>();
   readonly #listeners = new Map<string, LiveListener>();
   #workers: readonly WorkerHandle[] = [];
+  /** Made with the workers, which it wakes. */
+  #descriptors!: GateShare;
   #keeper: KeeperHandle | undefined;
   #registry: PoolRegistry | undefined;
   #config: Config;
@@ -199,26 +203,23 @@ export class Runtime implements ProxyView {
   async #startThreads(): Promise<void> {
     const { config, accelerate, onFatal } = this.#options;
     const logLevel = config.log.level;
+    const count = config.workers === "auto" ? availableParallelism() : config.workers;
+    this.#descriptors = Gate.create(new SharedArrayBuffer(4 * count), 0, DESCRIPTORS_PER_SESSION);
     if (accelerate) {
-      this.#keeper = await KeeperHandle.start(
-        logLevel,
-        this.#options.log.child({ component: "pool" }),
-        onFatal,
-      );
+      const poolLog = this.#options.log.child({ component: "pool" });
+      const shared = { descriptors: this.#descriptors };
+      this.#keeper = await KeeperHandle.start(logLevel, poolLog, onFatal, shared);
       this.#registry = new PoolRegistry(this.#keeper);
     }
-    const count = config.workers === "auto" ? availableParallelism() : config.workers;
     for (let index = 0; index < count; index++) this.#counters.push(new EngineCounters());
     const engineLog = this.#options.log.child({ component: "engine" });
     this.#workers = await Promise.all(
-      this.#counters.map(({ buffer }) =>
-        WorkerHandle.start(
-          { counters: buffer, keeper: this.#keeper?.share, logLevel, driver: config.driver },
-          engineLog,
-          onFatal,
-        ),
-      ),
+      this.#counters.map(({ buffer: counters }, index) => {
+        const data = { index, counters, logLevel, driver: config.driver, descriptors: this.#descriptors };
+        return WorkerHandle.start({ ...data, keeper: this.#keeper?.share }, engineLog, onFatal);
+      }),
     );
+    this.#shareDescriptors();
     const [first] = this.#workers;
     if (first?.fallback !== undefined) {
       this.#log.warn(
@@ -226,6 +227,20 @@ export class Runtime implements ProxyView {
         "io_uring cannot be used, running on epoll",
       );
     }
+  }
+
+  /** All threads have what they need: the rest is for sessions. */
+  #shareDescriptors(): void {
+    const { config, accelerate } = this.#options;
+    const descriptors = shareDescriptors(config.listeners.length * this.#workers.length);
+    new Gate(this.#descriptors).limit = descriptors.shared;
+    const sessions = sessionsOf(descriptors, accelerate);
+    const over = config.listeners.filter(({ maxConnections }) => maxConnections > sessions);
+    if (over.length === 0) return;
+    this.#log.info(
+      { openFiles: descriptors.openFiles, sessions, listeners: over.map(({ name }) => name) },
+      "the limit of open files admits fewer sessions than maxConnections",
+    );
   }
 
   async #stopThreads(): Promise<void> {
@@ -263,23 +278,19 @@ export class Runtime implements ProxyView {
 
   /** Starts a listener on open sockets, which are its own from now on. */
   async #adopt(config: Listener, sockets: ListenerSockets): Promise<void> {
-    await this.#listen(config, sockets, this.#nextListenerId++, new SharedArrayBuffer(4));
+    const gate = Gate.create(this.#descriptors.wakeFds, config.maxConnections);
+    await this.#listen(config, sockets, this.#nextListenerId++, gate);
     this.#log.info({ listener: config.name, address: formatEndpoint(sockets.endpoint) }, "listening");
   }
 
-  async #listen(
-    config: Listener,
-    sockets: ListenerSockets,
-    id: number,
-    activeCount: SharedArrayBuffer,
-  ): Promise<void> {
+  async #listen(config: Listener, sockets: ListenerSockets, id: number, gate: GateShare): Promise<void> {
     const { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
     const route = this.#route(name, upstream);
-    const share = { id, name, upstream, takeAfterMs, idleTimeoutMs, maxConnections, route, activeCount };
+    const share = { id, name, upstream, takeAfterMs, idleTimeoutMs, maxConnections, route, gate };
     await Promise.all(
       this.#workers.map((worker, index) => worker.listen({ ...share, fd: sockets.forWorker(index) })),
     );
-    this.#listeners.set(name, { config, sockets, id, activeCount });
+    this.#listeners.set(name, { config, sockets, id, gate });
   }
 
   /** Where sessions of a listener towards an upstream are counted. */
@@ -376,7 +387,7 @@ export class Runtime implements ProxyView {
     for (const { from, to } of diff.changed) {
       const listener = this.#listeners.get(from.name);
       if (!listener || !sameBind(from, to)) continue;
-      await this.#listen(to, listener.sockets, listener.id, listener.activeCount);
+      await this.#listen(to, listener.sockets, listener.id, listener.gate);
     }
     const gone = [
       ...diff.removed,

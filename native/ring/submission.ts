@@ -1,5 +1,4 @@
 import {
-  IORING_ACCEPT_MULTISHOT,
   IORING_OP_ACCEPT,
   IORING_OP_ASYNC_CANCEL,
   IORING_OP_BIND,
@@ -91,9 +90,9 @@ export class SubmissionQueue {
     return false;
   }
 
-  /** Multishot accept; sockets arrive as SOCK_NONBLOCK | SOCK_CLOEXEC. */
+  /** Accepts one socket, which arrives as SOCK_NONBLOCK | SOCK_CLOEXEC. */
   accept(fd: number, userData: number): void {
-    const at = this.#entry(IORING_OP_ACCEPT | (IORING_ACCEPT_MULTISHOT << SQE_IOPRIO_SHIFT), fd, userData);
+    const at = this.#entry(IORING_OP_ACCEPT, fd, userData);
     this.#words[at + op_flags] = SOCK_NONBLOCK | SOCK_CLOEXEC;
   }
 

@@ -50,10 +50,10 @@ export interface Driver {
   readonly buffers: ReceiveBuffers;
 
   /**
-   * Accepts connections on a listening socket until cancelled. Each completes with a descriptor that is
-   * SOCK_NONBLOCK | SOCK_CLOEXEC and now the caller's, and more = true. An error (-EMFILE, -ENFILE,
-   * -ECONNABORTED, -ECANCELED, …) ends it with more = false: the caller decides when to accept again. A
-   * connection that arrives while a cancel() is under way may complete with more = false in place of -ECANCELED.
+   * Accepts one connection: completes with a descriptor that is SOCK_NONBLOCK | SOCK_CLOEXEC and now the
+   * caller's, or with -errno (-EMFILE, -ENFILE, -ECONNABORTED, -ECANCELED, …). One that arrives while a cancel() is
+   * under way may complete in place of -ECANCELED. Nothing is taken off the backlog that was not asked for, so that
+   * a caller without room leaves clients there; a request for each costs no more than a multishot one (measured).
    */
   accept(fd: number, slot: number, tag: number): void;
 

@@ -3,11 +3,21 @@
  *
  * Deadlines need no queue: sessions keep their own, the engine remembers the earliest, and when it passes
  * looks at all sessions in use. Most deadlines move before they pass, so such a look is rare.
+ *
+ * Life of a listener here. It accepts one client at a time, and the next only when that one has a session; all
+ * others stay in the backlog. The gates are the listener's maxConnections and the process's descriptors.
+ *
+ *   accepting ──client──▶ at gate 0 ──▶ at gate 1 ──▶ session begins, accepting
+ *       │  ▲                  └ full: in line until a session of any worker ends ┘
+ *       ▼  └──a session ended, or SHORTAGE_RETRY where there is none
+ *     short (EMFILE, ENFILE, ENOBUFS, ENOMEM)
  */
 import { EMFILE, ENFILE, ENOBUFS, ENOMEM } from "../../native/abi/errno.ts";
 import { nowMs } from "../../native/clock.ts";
 import { errnoCode } from "../../native/errno.ts";
+import { Fd } from "../../native/fd.ts";
 import { Memory } from "../../native/memory.ts";
+import { Gate, type GateShare } from "../../pool/gate.ts";
 import type { Logger } from "../../pool/logger.ts";
 import type { EngineCounters } from "./counters.ts";
 import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driver.ts";
@@ -21,7 +31,7 @@ import { type TakerFactory, UpstreamServers } from "./upstream.ts";
 const LISTENER_SLOTS = SLOT_MAX - 0xffff;
 const ACCEPT_TAG = 0;
 const DESCRIPTOR_SHORTAGE: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOBUFS, ENOMEM]);
-const SHORTAGE_WARNING_INTERVAL = 10_000;
+const NONE = -1;
 
 /** What a session needs of its engine. */
 export interface SessionServices {
@@ -37,6 +47,8 @@ export interface SessionServices {
   watch(deadlineMs: number): void;
   /** The session is free. */
   ended(session: Session): void;
+  /** The system had no descriptor or memory for something; said at most every SHORTAGE_WARNING_INTERVAL. */
+  warnShortage(errno: number): void;
 }
 
 /** A listener on this worker. */
@@ -47,18 +59,26 @@ export interface ListenerState {
 
 interface Accepting extends ListenerState {
   readonly slot: number;
-  readonly active: Int32Array;
-  /** Accepted above maxConnections: not read until a slot is free, as if still in the backlog. */
-  readonly parked: number[];
+  /** Ours: the driver must know when its number means another file. */
+  readonly fd: Fd;
+  /** What a client has to pass, in this order. */
+  readonly gates: readonly [Gate, Gate];
   armed: boolean;
   closing: boolean;
-  retryMs: number;
+  /** Accepted and not yet through; NONE when there is none. */
+  client: number;
+  /** The gate at which it stands in line. */
+  at: 0 | 1;
 }
 
 export interface EngineOptions {
   readonly driver: Driver;
   readonly counters: EngineCounters;
   readonly takers: TakerFactory | undefined;
+  /** This worker's number, by which gates know it. */
+  readonly worker: number;
+  /** The descriptors that sessions of the whole process share. */
+  readonly descriptors: GateShare;
   readonly log: Logger;
   readonly socketFlags: number;
   /** Called when another thread woke the driver's eventfd. */
@@ -75,6 +95,8 @@ export class Engine implements SessionServices, CompletionHandler {
   readonly flights = new Flights();
   readonly sockaddr = Memory.anonymous(128);
   readonly #takers: TakerFactory | undefined;
+  readonly #worker: number;
+  readonly #descriptors: Gate;
   readonly #onWake: () => void;
   readonly #onUnlistened: (id: number) => void;
   readonly #upstreams = new Map<string, UpstreamServers>();
@@ -83,6 +105,11 @@ export class Engine implements SessionServices, CompletionHandler {
   readonly #sessions: Session[] = [];
   readonly #inUse: Session[] = [];
   readonly #free: Session[] = [];
+  /** Listeners in line at a gate, longest first. */
+  readonly #waiting: Accepting[] = [];
+  /** Short listeners while nobody has a session whose end would bring a descriptor. */
+  readonly #stranded: Accepting[] = [];
+  #retryMs = Number.POSITIVE_INFINITY;
   #nextDeadlineMs = Number.POSITIVE_INFINITY;
   #nextListenerSlot = LISTENER_SLOTS;
   #shortageWarnedMs = Number.NEGATIVE_INFINITY;
@@ -94,6 +121,8 @@ export class Engine implements SessionServices, CompletionHandler {
     this.log = options.log;
     this.socketFlags = options.socketFlags;
     this.#takers = options.takers;
+    this.#worker = options.worker;
+    this.#descriptors = new Gate(options.descriptors, options.worker);
     this.#onWake = options.onWake;
     this.#onUnlistened = options.onUnlistened;
   }
@@ -126,6 +155,8 @@ export class Engine implements SessionServices, CompletionHandler {
     const upstream = this.#upstreams.get(share.upstream);
     if (!upstream) throw new Error(`listener ${share.name}: no upstream ${share.upstream}`);
     const known = this.#listeners.get(share.id);
+    const gate = known?.gates[0] ?? new Gate(share.gate, this.#worker);
+    gate.limit = share.maxConnections;
     if (known) {
       known.share = share;
       known.upstream = upstream;
@@ -135,11 +166,12 @@ export class Engine implements SessionServices, CompletionHandler {
       share,
       upstream,
       slot: this.#nextListenerSlot++,
-      active: new Int32Array(share.activeCount),
-      parked: [],
+      fd: Fd.duplicate(share.fd),
+      gates: [gate, this.#descriptors],
       armed: false,
       closing: false,
-      retryMs: Number.POSITIVE_INFINITY,
+      client: NONE,
+      at: 0,
     };
     this.#listeners.set(share.id, listener);
     this.#bySlot.set(listener.slot, listener);
@@ -159,9 +191,13 @@ export class Engine implements SessionServices, CompletionHandler {
   /** Stops accepting everywhere; who waited for a free session is turned away. */
   drain(): void {
     this.#draining = true;
-    for (const listener of [...this.#listeners.values()]) {
-      this.unlisten(listener.share.id);
-      for (const fd of listener.parked.splice(0)) this.driver.close(fd);
+    for (const { share } of [...this.#listeners.values()]) this.unlisten(share.id);
+    for (const listener of this.#waiting.splice(0)) {
+      const { client, gates, at } = listener;
+      if (!gates[at].abandon()) gates[at].leave();
+      if (client === NONE) continue;
+      if (at === 1) gates[0].leave();
+      this.driver.close(client);
     }
   }
 
@@ -175,16 +211,19 @@ export class Engine implements SessionServices, CompletionHandler {
 
   stop(): void {
     this.driver.stop();
+    for (const { fd } of this.#bySlot.values()) fd.close();
     this.flights.close();
     this.sockaddr.close();
   }
 
   // CompletionHandler
 
-  complete(slot: number, tag: number, result: number, bufferId: number, more: boolean): void {
+  complete(slot: number, tag: number, result: number, bufferId: number): void {
     if (slot < LISTENER_SLOTS) this.#sessions[slot]!.complete(tag, result, bufferId, nowMs());
-    else if (slot === WAKE_SLOT) this.#onWake();
-    else this.#onAccepted(this.#bySlot.get(slot)!, result, more);
+    else if (slot === WAKE_SLOT) {
+      this.#onWake();
+      this.#resume();
+    } else this.#onAccepted(this.#bySlot.get(slot)!, result);
   }
 
   // SessionServices
@@ -201,51 +240,106 @@ export class Engine implements SessionServices, CompletionHandler {
     }
     session.listIndex = -1;
     this.#free.push(session);
-    const listener = session.listener as Accepting;
-    Atomics.sub(listener.active, 0, 1);
-    this.counters.add(listener.share.route, "active", -1);
-    if (listener.parked.length > 0 || !listener.armed) this.#admit(listener);
+    const { share, gates } = session.listener as Accepting;
+    this.counters.add(share.route, "active", -1);
+    gates[1].leave();
+    gates[0].leave();
+  }
+
+  warnShortage(errno: number): void {
+    if (nowMs() - this.#shortageWarnedMs < limits.SHORTAGE_WARNING_INTERVAL) return;
+    this.#shortageWarnedMs = nowMs();
+    const fields = { code: errnoCode(errno), sessions: this.sessionCount };
+    this.log.warn(fields, "no descriptor or memory for a connection (see the limits in docs/operating.md)");
   }
 
   // --- listeners ----------------------------------------------------------------------------------------------
 
   #accept(listener: Accepting): void {
     listener.armed = true;
-    listener.retryMs = Number.POSITIVE_INFINITY;
-    this.driver.accept(listener.share.fd, listener.slot, ACCEPT_TAG);
+    this.driver.accept(listener.fd.number, listener.slot, ACCEPT_TAG);
   }
 
-  #onAccepted(listener: Accepting, result: number, more: boolean): void {
-    if (!more) listener.armed = false;
+  #onAccepted(listener: Accepting, result: number): void {
+    listener.armed = false;
+    if (listener.closing) this.#forget(listener);
     if (result >= 0) {
-      if (listener.parked.length > 0 || !this.#begin(listener, result)) this.#park(listener, result);
+      listener.client = result;
+      listener.at = 0;
+      this.#pass(listener);
+    } else if (listener.closing) {
+      return;
     } else if (DESCRIPTOR_SHORTAGE.has(-result)) {
-      this.#warnShortage(listener, -result);
-    }
-    if (!listener.armed && listener.closing) this.#forget(listener);
-    else if (!listener.armed && listener.parked.length === 0) {
-      if (result >= 0 || !DESCRIPTOR_SHORTAGE.has(-result)) this.#accept(listener);
-      else this.#retryAccept(listener, limits.ACCEPT_RETRY);
+      this.#awaitDescriptor(listener, -result);
+    } else {
+      this.#accept(listener);
     }
   }
 
   #forget(listener: Accepting): void {
     this.#bySlot.delete(listener.slot);
+    this.driver.close(listener.fd.release());
     this.#onUnlistened(listener.share.id);
   }
 
-  /** Starts a session if the listener has room for one more. */
-  #begin(listener: Accepting, client: number): boolean {
-    if (Atomics.add(listener.active, 0, 1) >= listener.share.maxConnections) {
-      Atomics.sub(listener.active, 0, 1);
-      return false;
+  /** Takes an accepted client from the gate where it is as far as there is room. */
+  #pass(listener: Accepting): void {
+    if (!listener.gates[listener.at].enter()) this.#waiting.push(listener);
+    else this.#passed(listener);
+  }
+
+  #passed(listener: Accepting): void {
+    if (listener.at === 0) {
+      listener.at = 1;
+      this.#pass(listener);
+      return;
     }
-    this.counters.add(listener.share.route, "total", 1);
-    this.counters.add(listener.share.route, "active", 1);
+    const { client, share } = listener;
+    listener.client = NONE;
+    if (!listener.closing) this.#accept(listener);
+    this.counters.add(share.route, "total", 1);
+    this.counters.add(share.route, "active", 1);
     const session = this.#free.pop() ?? this.#newSession();
     session.listIndex = this.#inUse.push(session) - 1;
     session.begin(listener, client, nowMs());
-    return true;
+  }
+
+  /** Another thread woke us, perhaps because somebody of ours is at the head of a line. */
+  #resume(): void {
+    if (this.#waiting.length === 0) return;
+    for (const listener of this.#waiting.splice(0)) {
+      const gate = listener.gates[listener.at];
+      if (!gate.redeem()) {
+        this.#waiting.push(listener);
+      } else if (listener.client !== NONE) {
+        this.#passed(listener);
+      } else {
+        gate.leave(); // the descriptor is for whoever accepts first
+        if (!listener.closing) this.#accept(listener);
+      }
+    }
+  }
+
+  /** The next session that ends, in whichever worker, brings one. Without a session nothing of ours will. */
+  #awaitDescriptor(listener: Accepting, errno: number): void {
+    this.warnShortage(errno);
+    listener.at = 1;
+    if (this.#descriptors.awaitLeave()) {
+      this.#waiting.push(listener);
+      return;
+    }
+    this.#stranded.push(listener);
+    this.#retryMs = nowMs() + limits.SHORTAGE_RETRY;
+    this.watch(this.#retryMs);
+  }
+
+  #retryStranded(now: number): void {
+    if (this.#retryMs > now) {
+      this.watch(this.#retryMs);
+      return;
+    }
+    this.#retryMs = Number.POSITIVE_INFINITY;
+    for (const listener of this.#stranded.splice(0)) if (!listener.closing) this.#accept(listener);
   }
 
   #newSession(): Session {
@@ -253,38 +347,6 @@ export class Engine implements SessionServices, CompletionHandler {
     const session = new Session(this.#sessions.length, this);
     this.#sessions.push(session);
     return session;
-  }
-
-  #park(listener: Accepting, client: number): void {
-    listener.parked.push(client);
-    if (listener.armed) this.driver.cancel(listener.slot, ACCEPT_TAG);
-    this.#retryAccept(listener, limits.PARKED_POLL); // another worker may free the slot
-  }
-
-  #retryAccept(listener: Accepting, afterMs: number): void {
-    listener.retryMs = nowMs() + afterMs;
-    this.watch(listener.retryMs);
-  }
-
-  /** Room again, perhaps: parked clients first, then the backlog. */
-  #admit(listener: Accepting): void {
-    for (;;) {
-      const client = listener.parked[0];
-      if (client === undefined) break;
-      if (!this.#begin(listener, client)) {
-        this.#retryAccept(listener, limits.PARKED_POLL);
-        return;
-      }
-      listener.parked.shift();
-    }
-    if (!listener.armed && !listener.closing) this.#accept(listener);
-  }
-
-  #warnShortage(listener: Accepting, errno: number): void {
-    if (nowMs() - this.#shortageWarnedMs < SHORTAGE_WARNING_INTERVAL) return;
-    this.#shortageWarnedMs = nowMs();
-    const fields = { listener: listener.share.name, code: errnoCode(errno), sessions: this.sessionCount };
-    this.log.warn(fields, "no descriptor for a new client, waiting: raise the open files limit");
   }
 
   #fireDeadlines(now: number): void {
@@ -295,13 +357,6 @@ export class Engine implements SessionServices, CompletionHandler {
       if (session.deadlineMs <= now) session.expire(now);
       if (session.deadlineMs < this.#nextDeadlineMs) this.#nextDeadlineMs = session.deadlineMs;
     }
-    for (const listener of this.#listeners.values()) {
-      if (listener.retryMs <= now) {
-        listener.retryMs = Number.POSITIVE_INFINITY;
-        this.#admit(listener);
-      } else {
-        this.watch(listener.retryMs);
-      }
-    }
+    this.#retryStranded(now);
   }
 }

@@ -296,25 +296,19 @@ class EpollDriver implements Driver {
 
   #tryAccept(index: number, handler: CompletionHandler): number {
     const fd = this.#requests.fdOf(index);
-    try {
-      setNonBlocking(fd);
-    } catch (error) {
-      if (!(error instanceof SyscallError)) throw error;
-      return this.#finish(index, -error.errno, NONE, handler);
-    }
-    if (!this.#mayRead(fd, index, handler)) return 1;
-    let handed = 0;
-    for (;;) {
-      const result = acceptOne(fd);
-      if (result === -EAGAIN) {
-        this.#readers[fd] = index;
-        return handed;
+    if ((this.#known[fd]! & WATCHED) === 0) {
+      try {
+        setNonBlocking(fd);
+      } catch (error) {
+        if (!(error instanceof SyscallError)) throw error;
+        return this.#finish(index, -error.errno, NONE, handler);
       }
-      if (result < 0) return handed + this.#finish(index, result, NONE, handler);
-      handed += 1;
-      handler.complete(this.#requests.slotOf(index), this.#requests.tagOf(index), result, NONE, true);
-      if (this.#requests.has(index, CANCELLED)) return handed + this.#cancelled(index, handler);
+      if (!this.#mayRead(fd, index, handler)) return 1;
     }
+    const result = acceptOne(fd);
+    if (result !== -EAGAIN) return this.#finish(index, result, NONE, handler);
+    this.#readers[fd] = index;
+    return 0;
   }
 
   #tryConnect(index: number, handler: CompletionHandler): number {

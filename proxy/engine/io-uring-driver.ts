@@ -322,8 +322,6 @@ class UringDriver implements IoUringDriver {
     switch (this.#requests.kindOf(index)) {
       case RECV:
         return this.#settleRecv(index, result, flags, handler);
-      case ACCEPT:
-        return this.#settleAccept(index, result, flags, handler);
       case WAKE:
         return this.#settleWake(index, result, handler);
       default:
@@ -350,19 +348,6 @@ class UringDriver implements IoUringDriver {
       this.#queueRecv(index, true);
     }
     return false;
-  }
-
-  #settleAccept(index: number, result: number, flags: number, handler: CompletionHandler): boolean {
-    const isArmed = (flags & IORING_CQE_F_MORE) !== 0;
-    if (!isArmed) {
-      // A full completion queue ends a multishot request after a good result.
-      if (result < 0 || this.#requests.has(index, CANCELLED)) {
-        return this.#finish(index, result, -1, handler);
-      }
-      this.#ring.reserve().accept(this.#requests.fdOf(index), index);
-    }
-    handler.complete(this.#requests.slotOf(index), this.#requests.tagOf(index), result, -1, true);
-    return true;
   }
 
   #settleWake(index: number, result: number, handler: CompletionHandler): boolean {

@@ -31,6 +31,6 @@ export const VERDICT_WAIT = 1_000;
 export const VERDICT_POLL = 1;
 /** Requests of an ended session must be over by then; later its sockets are reset. */
 export const CLOSE_LIMIT = 10_000;
-/** Waiting for a connection slot another worker frees, and for descriptors. */
-export const PARKED_POLL = 20;
-export const ACCEPT_RETRY = 100;
+/** After accept met the end of descriptors or memory although nobody has a session whose end would bring some. */
+export const SHORTAGE_RETRY = 1_000;
+export const SHORTAGE_WARNING_INTERVAL = 10_000;

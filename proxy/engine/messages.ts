@@ -1,11 +1,16 @@
 /** What the main thread and an engine worker tell each other. Everything is structured-cloneable. */
 import type { Config } from "../../config/schema.ts";
 import type { Endpoint } from "../../native/address.ts";
+import type { GateShare } from "../../pool/gate.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
 import type { LogMessage } from "../../pool/logger.ts";
 import type { PoolShare } from "../../pool/pool-block.ts";
 
 export interface WorkerData {
+  /** Its number among the workers. */
+  readonly index: number;
+  /** The gate of all sessions; a worker writes its eventfd into the list that every gate wakes by. */
+  readonly descriptors: GateShare;
   readonly counters: SharedArrayBuffer;
   /** Absent: no acceleration. */
   readonly keeper: KeeperShare | undefined;
@@ -24,8 +29,8 @@ export interface ListenerShare {
   readonly maxConnections: number;
   /** Where its sessions are counted, one per pair of listener and upstream. */
   readonly route: number;
-  /** One Int32: its sessions in all workers. */
-  readonly activeCount: SharedArrayBuffer;
+  /** The gate of its sessions in all workers. */
+  readonly gate: GateShare;
 }
 
 export interface ServerShare {

@@ -335,7 +335,7 @@ export class Session {
       this.#upstream.open(server, this.#services.socketFlags);
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
-      this.#services.log.warn({ err: error }, "no socket for an upstream connection");
+      this.#services.warnShortage(error.errno);
       this.#close("reset", nowMs);
       return;
     }

@@ -27,12 +27,15 @@ class EngineWorker {
     this.#engine = new Engine({
       driver,
       counters: new EngineCounters(data.counters),
+      worker: data.index,
+      descriptors: data.descriptors,
       takers: data.keeper && new TakerFactory(data.keeper, SOCKET_OPTIONS, SOCKET_FLAGS),
       log: forwardingLogger(data.logLevel, (line) => this.#tell(line)),
       socketFlags: SOCKET_FLAGS,
       onWake: () => this.#receive(),
       onUnlistened: (id) => this.#tell({ kind: "unlistened", id }),
     });
+    new Int32Array(data.descriptors.wakeFds)[data.index] = this.#wakeUp.fd.number;
     driver.wake(this.#wakeUp.fd.number);
     this.#tell({ kind: "started", wakeFd: this.#wakeUp.fd.number, driver: driver.name, fallback });
   }

@@ -1,0 +1,171 @@
+/**
+ * A limit that threads share. Whoever finds no room stands in line; whoever leaves hands the room to the next
+ * thread in line and wakes it, so that nobody polls and nobody is passed over.
+ *
+ *   enter() ──room──▶ inside ──leave()──▶ outside
+ *      └──none──▶ in line ──another left──▶ granted ──redeem()──▶ inside
+ *                    └──────abandon()──────────┴──▶ outside
+ *
+ * There is no lock. No wake-up is lost, because enter() stands in line before it looks for room once more, and
+ * leave() makes room before it looks at the line: Atomics are sequentially consistent, so one of them sees the other.
+ */
+import { wakeEventFd } from "../native/eventfd.ts";
+
+/** Words of the header; behind it, for each thread, how many of its own stand in line, then how many are granted. */
+const HEADER = { limit: 0, used: 1, lent: 2, cost: 3, inLine: 4, turn: 5 } as const;
+const HEADER_WORDS = 8;
+const NONE = -1;
+
+/** What a thread needs to use a gate; structured-cloneable. */
+export interface GateShare {
+  readonly words: SharedArrayBuffer;
+  /** One Int32 per thread: the eventfd that wakes it. */
+  readonly wakeFds: SharedArrayBuffer;
+}
+
+export class Gate {
+  readonly #words: Int32Array;
+  readonly #wakeFds: Int32Array;
+  readonly #thread: number;
+
+  /** The gate as thread number `thread` sees it; -1 for one that never stands in line. */
+  constructor({ words, wakeFds }: GateShare, thread = NONE) {
+    this.#words = new Int32Array(words);
+    this.#wakeFds = new Int32Array(wakeFds);
+    this.#thread = thread;
+  }
+
+  /** A new gate for the threads that `wakeFds` names. Who enters takes `cost` of `limit`. */
+  static create(wakeFds: SharedArrayBuffer, limit: number, cost = 1): GateShare {
+    const threads = wakeFds.byteLength / 4;
+    const words = new SharedArrayBuffer((HEADER_WORDS + 2 * threads) * 4);
+    const view = new Int32Array(words);
+    view[HEADER.limit] = limit;
+    view[HEADER.cost] = cost;
+    return { words, wakeFds };
+  }
+
+  /** How many are inside. */
+  get inside(): number {
+    return (this.#get("used") - this.#get("lent")) / this.#get("cost");
+  }
+
+  /** True when more than half of the limit is used: who can do with less should. */
+  get isScarce(): boolean {
+    return 2 * this.#get("used") > this.#get("limit");
+  }
+
+  /** Lets more in, or fewer; who is inside stays. */
+  set limit(limit: number) {
+    Atomics.store(this.#words, HEADER.limit, limit);
+    this.#serve();
+  }
+
+  /** True: inside. False: in line, until a wake-up and redeem(). */
+  enter(): boolean {
+    if (this.#get("inLine") === 0 && this.#take(this.#get("cost"))) return true;
+    this.#standInLine();
+    this.#serve();
+    return this.redeem();
+  }
+
+  /** Stands in line although there may be room, for the next that leaves. False: nobody is inside to leave. */
+  awaitLeave(): boolean {
+    this.#standInLine();
+    return this.inside > 0 || !this.abandon();
+  }
+
+  /** True when one of this thread's in line was let in since. */
+  redeem(): boolean {
+    return this.#decrement(this.#grantedAt(this.#thread));
+  }
+
+  leave(): void {
+    this.#free(this.#get("cost"));
+  }
+
+  /** One of this thread's leaves the line. False: it had been let in meanwhile and is inside now. */
+  abandon(): boolean {
+    for (;;) {
+      if (this.#decrement(HEADER_WORDS + this.#thread)) break;
+      if (this.redeem()) return false;
+    }
+    Atomics.sub(this.#words, HEADER.inLine, 1);
+    return true;
+  }
+
+  /** Takes one unit, of a quarter of the limit at most, for something that never stands in line. */
+  borrow(): boolean {
+    if (4 * (this.#get("lent") + 1) > this.#get("limit") || !this.#take(1)) return false;
+    Atomics.add(this.#words, HEADER.lent, 1);
+    return true;
+  }
+
+  giveBack(): void {
+    Atomics.sub(this.#words, HEADER.lent, 1);
+    this.#free(1);
+  }
+
+  #get(field: keyof typeof HEADER): number {
+    return Atomics.load(this.#words, HEADER[field]);
+  }
+
+  #grantedAt(thread: number): number {
+    return HEADER_WORDS + this.#wakeFds.length + thread;
+  }
+
+  #take(amount: number): boolean {
+    for (;;) {
+      const used = this.#get("used");
+      if (used + amount > this.#get("limit")) return false;
+      if (Atomics.compareExchange(this.#words, HEADER.used, used, used + amount) === used) return true;
+    }
+  }
+
+  #free(amount: number): void {
+    Atomics.sub(this.#words, HEADER.used, amount);
+    this.#serve();
+  }
+
+  #standInLine(): void {
+    Atomics.add(this.#words, HEADER_WORDS + this.#thread, 1);
+    Atomics.add(this.#words, HEADER.inLine, 1);
+  }
+
+  /** Lets in as many of those in line as there is room for, one thread after the other. */
+  #serve(): void {
+    const cost = this.#get("cost");
+    while (this.#get("inLine") > 0 && this.#take(cost)) {
+      const thread = this.#next();
+      if (thread === NONE) {
+        // Gone meanwhile. Whoever came while we held the room found none: look again.
+        Atomics.sub(this.#words, HEADER.used, cost);
+        continue;
+      }
+      Atomics.add(this.#words, this.#grantedAt(thread), 1);
+      wakeEventFd(this.#wakeFds[thread]!);
+    }
+  }
+
+  /** The thread whose turn it is among those in line, now out of it. */
+  #next(): number {
+    const threads = this.#wakeFds.length;
+    const turn = Atomics.add(this.#words, HEADER.turn, 1) >>> 0;
+    for (let step = 0; step < threads; step++) {
+      const thread = (turn + step) % threads;
+      if (!this.#decrement(HEADER_WORDS + thread)) continue;
+      Atomics.sub(this.#words, HEADER.inLine, 1);
+      return thread;
+    }
+    return NONE;
+  }
+
+  /** Takes one off a count that is above zero. */
+  #decrement(at: number): boolean {
+    for (;;) {
+      const count = Atomics.load(this.#words, at);
+      if (count === 0) return false;
+      if (Atomics.compareExchange(this.#words, at, count, count - 1) === count) return true;
+    }
+  }
+}
