@@ -3,3 +3,6 @@ export const O_RDONLY = 0;
 export const O_RDWR = 2;
 export const O_NONBLOCK = 0o4000;
 export const O_CLOEXEC = 0o2000000;
+// From include/uapi/asm-generic/fcntl.h: commands of fcntl(2).
+export const F_GETFL = 3;
+export const F_SETFL = 4;

@@ -9,6 +9,7 @@ import { Fd } from "../fd.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
 import { setMark } from "../sockopt.ts";
+import { encodeUnreachableInto, type Quoted } from "../wire/icmp.ts";
 import { encodePacketInto, type TcpPacket } from "../wire/packet.ts";
 
 const PACKET_MAX = 2048;
@@ -16,6 +17,7 @@ const PACKET_MAX = 2048;
 export class RawSender implements Disposable {
   readonly #fd: Fd;
   readonly #memory = Memory.anonymous(4096);
+  readonly #packet = this.#memory.bytes.subarray(0, PACKET_MAX);
   readonly #sockaddr = this.#memory.bytes.subarray(PACKET_MAX);
 
   /**
@@ -44,19 +46,25 @@ export class RawSender implements Disposable {
    * EAGAIN or ENOBUFS when the queue is full): a lost SYN is an ordinary event, not an exception.
    */
   send(packet: TcpPacket): number {
-    return this.#send(encodePacketInto(this.#memory.bytes, packet), packet.dst);
+    return this.#send(encodePacketInto(this.#packet, packet), packet.dst);
   }
 
-  /** The same with a packet that is encoded already, to the destination its header names. */
-  sendBytes(packet: Uint8Array, destination: Uint8Array): number {
-    this.#memory.bytes.set(packet);
-    return this.#send(packet.length, destination);
+  /** The same with a packet that is encoded already. */
+  sendBytes(packet: Uint8Array, dst: Uint8Array): number {
+    this.#packet.set(packet);
+    return this.#send(packet.length, dst);
   }
 
-  #send(length: number, destination: Uint8Array): number {
+  /** Tells the sender of `quoted` that it does not arrive, in the name of its destination. As send(). */
+  sendUnreachable(quoted: Quoted): number {
+    return this.#send(encodeUnreachableInto(this.#packet, quoted), quoted.src);
+  }
+
+  /** Sends the first `length` bytes of the memory. */
+  #send(length: number, dst: Uint8Array): number {
     const { address } = this.#memory;
     // sin6_port must be 0 or the protocol for a raw socket; IPv4 ignores it.
-    const addressLength = encodeSockaddrInto(this.#sockaddr, destination, 0);
+    const addressLength = encodeSockaddrInto(this.#sockaddr, dst, 0);
     const sent = Number(
       libc.sendtoAt(this.#fd.number, address, length, MSG_DONTWAIT, address + PACKET_MAX, addressLength),
     );

@@ -57,7 +57,7 @@ export interface LiveState {
   /** Bytes sent and not acknowledged, from snd_una on, then bytes that were never sent. */
   readonly sent: Uint8Array;
   readonly unsent: Uint8Array;
-  /** In FIN_WAIT1, CLOSING and LAST_ACK: our FIN has left; it can only have when nothing is unsent. */
+  /** Our FIN has left, which takes that nothing is unsent; always in FIN_WAIT2, never without a FIN of ours. */
   readonly finSent: boolean;
   /** Bytes a segment carries, as the path allowed when the image was made. The new path decides again. */
   readonly mss: number;

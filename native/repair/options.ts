@@ -26,21 +26,23 @@ export interface OptionRow {
   readonly ip?: 4 | 6;
   /** Where setting takes another code than reading. */
   readonly setCode?: number;
+  /** The kernel changes it while the connection lives, so that no two connections need agree. */
+  readonly changes?: true;
+  /** Setting that option changes this one. */
+  readonly follows?: string;
 }
 
 const { SOL_SOCKET, IPPROTO_IP, IPPROTO_IPV6, IPPROTO_TCP } = so;
-const integer = { kind: "integer" } as const;
-const early = { ...integer, moment: "connect" } as const;
+const early = { kind: "integer", moment: "connect" } as const;
 const socketLevel = { ...early, level: SOL_SOCKET } as const;
 const ip4 = { ...early, level: IPPROTO_IP, ip: 4 } as const;
 const ip6 = { ...early, level: IPPROTO_IPV6, ip: 6 } as const;
 const tcpLevel = { ...early, level: IPPROTO_TCP } as const;
 const text = { kind: "text", moment: "connect" } as const;
-const buffer = { level: SOL_SOCKET, kind: "buffer", moment: "queues" } as const;
+const buffer = { level: SOL_SOCKET, kind: "buffer", moment: "queues", changes: true } as const;
 
 export const OPTION_ROWS = [
   { name: "SO_BINDTODEVICE", level: SOL_SOCKET, code: so.SO_BINDTODEVICE, ...text },
-  { name: "IPV6_V6ONLY", code: so.IPV6_V6ONLY, ...early, level: IPPROTO_IPV6, ip: 6 },
   { name: "IP_TRANSPARENT", code: so.IP_TRANSPARENT, ...early, level: IPPROTO_IP },
   { name: "IP_FREEBIND", code: so.IP_FREEBIND, ...early, level: IPPROTO_IP },
   { name: "SO_MARK", code: so.SO_MARK, ...socketLevel },
@@ -51,7 +53,7 @@ export const OPTION_ROWS = [
   { name: "IPV6_TCLASS", code: so.IPV6_TCLASS, ...ip6 },
   { name: "IPV6_UNICAST_HOPS", code: so.IPV6_UNICAST_HOPS, ...ip6 },
   { name: "IPV6_MTU_DISCOVER", code: so.IPV6_MTU_DISCOVER, ...ip6 },
-  { name: "SO_PRIORITY", code: so.SO_PRIORITY, ...socketLevel },
+  { name: "SO_PRIORITY", code: so.SO_PRIORITY, ...socketLevel, follows: "IP_TOS" },
   { name: "SO_KEEPALIVE", code: so.SO_KEEPALIVE, ...socketLevel },
   { name: "SO_OOBINLINE", code: so.SO_OOBINLINE, ...socketLevel },
   { name: "SO_LINGER", level: SOL_SOCKET, code: so.SO_LINGER, kind: "linger", moment: "connect" },
@@ -64,16 +66,16 @@ export const OPTION_ROWS = [
   { name: "TCP_LINGER2", code: tcp.TCP_LINGER2, ...tcpLevel },
   { name: "TCP_USER_TIMEOUT", code: tcp.TCP_USER_TIMEOUT, ...tcpLevel },
   { name: "TCP_NOTSENT_LOWAT", code: tcp.TCP_NOTSENT_LOWAT, ...tcpLevel },
-  { name: "SO_RCVLOWAT", level: SOL_SOCKET, code: so.SO_RCVLOWAT, ...integer, moment: "queues" },
-  { name: "TCP_CORK", level: IPPROTO_TCP, code: tcp.TCP_CORK, ...integer, moment: "queues" },
+  { name: "SO_RCVLOWAT", code: so.SO_RCVLOWAT, ...socketLevel, moment: "queues" },
+  { name: "TCP_CORK", code: tcp.TCP_CORK, ...tcpLevel, moment: "queues" },
   { name: "SO_SNDBUF", code: so.SO_SNDBUF, setCode: so.SO_SNDBUFFORCE, ...buffer },
   { name: "SO_RCVBUF", code: so.SO_RCVBUF, setCode: so.SO_RCVBUFFORCE, ...buffer },
   // Which of the two the application has fixed; setting them fixes both.
-  { name: "SO_BUF_LOCK", level: SOL_SOCKET, code: so.SO_BUF_LOCK, ...integer, moment: "queues" },
-  { name: "TCP_WINDOW_CLAMP", level: IPPROTO_TCP, code: tcp.TCP_WINDOW_CLAMP, ...integer, moment: "window" },
-  { name: "SO_REUSEADDR", level: SOL_SOCKET, code: so.SO_REUSEADDR, ...integer, moment: "repair" },
-  { name: "SO_REUSEPORT", level: SOL_SOCKET, code: so.SO_REUSEPORT, ...integer, moment: "repair" },
-  { name: "TCP_QUICKACK", level: IPPROTO_TCP, code: tcp.TCP_QUICKACK, ...integer, moment: "repair" },
+  { name: "SO_BUF_LOCK", code: so.SO_BUF_LOCK, ...socketLevel, moment: "queues", follows: "SO_SNDBUF" },
+  { name: "TCP_WINDOW_CLAMP", code: tcp.TCP_WINDOW_CLAMP, ...tcpLevel, moment: "window", changes: true },
+  { name: "SO_REUSEADDR", code: so.SO_REUSEADDR, ...socketLevel, moment: "repair" },
+  { name: "SO_REUSEPORT", code: so.SO_REUSEPORT, ...socketLevel, moment: "repair" },
+  { name: "TCP_QUICKACK", code: tcp.TCP_QUICKACK, ...tcpLevel, moment: "repair", changes: true },
 ] as const satisfies readonly OptionRow[];
 
 export type OptionName = (typeof OPTION_ROWS)[number]["name"];
@@ -84,6 +86,8 @@ export interface OptionValue {
   readonly value: number | string;
 }
 
+/** OPTION_ROWS as what they have in common. */
+export const optionRows: readonly (OptionRow & { readonly name: OptionName })[] = OPTION_ROWS;
 const byName = new Map<string, OptionRow>(OPTION_ROWS.map((row) => [row.name, row]));
 
 /** The row of an option by its kernel name; undefined for one that is not taken along. */

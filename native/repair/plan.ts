@@ -5,78 +5,131 @@
  *
  * Read net/ipv4/tcp.c do_tcp_setsockopt() and net/ipv4/tcp_output.c tcp_connect_init() first.
  */
-import { IP_OPTIONS, IPPROTO_IP, IPPROTO_TCP } from "../abi/socket.ts";
+import {
+  IP_BIND_ADDRESS_NO_PORT,
+  IP_LOCAL_PORT_RANGE,
+  IP_OPTIONS,
+  IPPROTO_IP,
+  IPPROTO_IPV6,
+  IPV6_V6ONLY,
+} from "../abi/socket.ts";
 import * as tcp from "../abi/tcp.ts";
-import type { RepairWindow, TcpEnd, TcpImage } from "./image.ts";
-
-export type RepairOp =
-  | { readonly op: "socket"; readonly family: 4 | 6 }
-  | { readonly op: "setInt"; readonly level: number; readonly name: number; readonly value: number }
-  | { readonly op: "setEmpty"; readonly level: number; readonly name: number }
-  | { readonly op: "setOptions"; readonly options: readonly (readonly [code: number, value: number])[] }
-  | { readonly op: "setWindow"; readonly window: RepairWindow }
-  | { readonly op: "bind"; readonly end: TcpEnd }
-  | { readonly op: "connect"; readonly end: TcpEnd };
+import { seqAdd } from "../wire/seq.ts";
+import { isIpv4 } from "./held.ts";
+import type { TcpImage } from "./image.ts";
+import * as ops from "./ops.ts";
+import { optionOps, type RepairOp, setInt, setTcp } from "./ops.ts";
+import { hasTheirFin, queueOps } from "./plan-queues.ts";
 
 // net/ipv4/tcp.c accepts TCP_MAXSEG of TCP_MIN_MSS..MAX_TCP_WINDOW.
 const TCP_MIN_MSS = 88;
 const MAX_TCP_WINDOW = 32767;
 
 // With timestamps every segment carries 12 bytes of options (include/net/tcp.h TCPOLEN_TSTAMP_ALIGNED).
-const TCPOLEN_TSTAMP_ALIGNED = 12;
+export const TCPOLEN_TSTAMP_ALIGNED = 12;
 
-const tcpInt = (name: number, value: number): RepairOp => ({
-  op: "setInt",
-  level: IPPROTO_TCP,
-  name,
-  value,
-});
-
-const ENTER = tcpInt(tcp.TCP_REPAIR, tcp.TCP_REPAIR_ON);
-const LEAVE = tcpInt(tcp.TCP_REPAIR, tcp.TCP_REPAIR_OFF_NO_WP);
-const RECV_QUEUE = tcpInt(tcp.TCP_REPAIR_QUEUE, tcp.TCP_RECV_QUEUE);
-const SEND_QUEUE = tcpInt(tcp.TCP_REPAIR_QUEUE, tcp.TCP_SEND_QUEUE);
-const SOCKET_4: RepairOp = { op: "socket", family: 4 };
-const SOCKET_6: RepairOp = { op: "socket", family: 6 };
 // An empty IP option list changes nothing but makes the kernel compute mss_cache again from the clamp
 // (net/ipv4/ip_sockglue.c, icsk_sync_mss). At the IP level for IPv6 sockets too: ipv6_setsockopt() passes
 // it on, while an empty IPV6_HOPOPTS does not sync.
-const SYNC_MSS: RepairOp = { op: "setEmpty", level: IPPROTO_IP, name: IP_OPTIONS };
+const SYNC_MSS: RepairOp = { op: "setBytes", level: IPPROTO_IP, name: IP_OPTIONS, bytes: new Uint8Array() };
+const ANY_VERSION = setInt(IPPROTO_IPV6, IPV6_V6ONLY, 0);
+const ANY_PORT_RANGE = setInt(IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0);
 
 /**
  * TCP_MAXSEG for connect(), which takes it for advmss and for the peer's MSS. An ordinary connection
  * takes the timestamps off advmss when the SYN-ACK brings them (tcp_rcv_synsent_state_process).
  */
 function maxseg(image: TcpImage): number {
-  const advmss = image.advmss - (image.tsval === undefined ? 0 : TCPOLEN_TSTAMP_ALIGNED);
+  const timestamps = image.tsval !== undefined && image.live?.state !== "SYN_SENT";
+  const advmss = image.advmss - (timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0);
   return Math.min(Math.max(advmss, TCP_MIN_MSS), MAX_TCP_WINDOW);
 }
 
 /**
- * The ordered operations that restore `image`. No packet leaves before the plan's last operation, nor by it.
+ * The ordered operations that restore `image`. Of a half-open they leave an established socket, and no packet
+ * leaves before the last of them, nor by it. Of a live connection they leave a socket in repair mode; in SYN_SENT
+ * its SYN is sent, in the other states where the peer's FIN came the kernel answers it: what the guard is for.
  */
 export function restorePlan(image: TcpImage): readonly RepairOp[] {
+  const { live } = image;
   const v6 = image.remote.address.length === 16;
   const plan: RepairOp[] = [
-    v6 ? SOCKET_6 : SOCKET_4,
-    ENTER,
+    v6 ? ops.SOCKET_6 : ops.SOCKET_4,
+    ops.ENTER,
     // Before connect, which computes advmss and the buffer sizes from it.
-    tcpInt(tcp.TCP_MAXSEG, maxseg(image)),
+    setTcp(tcp.TCP_MAXSEG, maxseg(image)),
   ];
-  for (const { level, name, value } of image.options) plan.push({ op: "setInt", level, name, value });
-  plan.push(
-    { op: "bind", end: image.local },
-    RECV_QUEUE,
-    tcpInt(tcp.TCP_QUEUE_SEQ, image.rcv_nxt),
-    SEND_QUEUE,
-    tcpInt(tcp.TCP_QUEUE_SEQ, image.snd_una), // EPERM after connect
+  for (const { level, name, value } of image.options) plan.push(setInt(level, name, value));
+  if (live !== undefined) plan.push(...optionOps(live.options, "connect"));
+  // A new IPv6 socket may be for IPv6 alone (net.ipv6.bindv6only); bind() to an IPv6 address makes it so anyway.
+  if (v6 && isIpv4(image.remote.address)) plan.push(ANY_VERSION);
+  const isSynSent = live?.state === "SYN_SENT";
+  if (live?.portChosen && !isSynSent) plan.push(...choosingOps(image));
+  else plan.push({ op: "bind", end: image.local });
+  if (isSynSent) plan.push(...synSentOps(image));
+  else plan.push(...connectionOps(image));
+  if (live === undefined) plan.push(ops.LEAVE);
+  else plan.push(...optionOps(live.options, "window"));
+  return plan;
+}
+
+function connectionOps(image: TcpImage): RepairOp[] {
+  const { live } = image;
+  const plan: RepairOp[] = [
+    ops.RECV_QUEUE,
+    setTcp(tcp.TCP_QUEUE_SEQ, receiveStart(image)),
+    ops.SEND_QUEUE,
+    setTcp(tcp.TCP_QUEUE_SEQ, sendStart(image)), // EPERM after connect
     { op: "connect", end: image.remote },
     { op: "setOptions", options: negotiated(image) },
     SYNC_MSS,
-  );
-  if (image.tsval !== undefined) plan.push(tcpInt(tcp.TCP_TIMESTAMP, image.tsval));
-  plan.push({ op: "setWindow", window: image.window }, LEAVE);
+  ];
+  if (image.tsval !== undefined) plan.push(setTcp(tcp.TCP_TIMESTAMP, image.tsval));
+  if (live?.portChosen) plan.push(ANY_PORT_RANGE);
+  if (live !== undefined) plan.push(...queueOps(image, live), ...optionOps(live.options, "queues"));
+  plan.push({ op: "setWindow", window: image.window });
   return plan;
+}
+
+/**
+ * Connecting again with the same iss, outside repair mode, in which connect() sends nothing. A TSval clock can
+ * only be set afterwards: the guard keeps the first SYN, the kernel's repetition a second later has the right one.
+ */
+function synSentOps(image: TcpImage): RepairOp[] {
+  const { live, snd_una, tsval } = image;
+  const plan: RepairOp[] = [
+    ops.SEND_QUEUE,
+    setTcp(tcp.TCP_QUEUE_SEQ, snd_una),
+    ops.LEAVE,
+    { op: "startConnect", end: image.remote },
+    ops.ENTER,
+  ];
+  if (tsval !== undefined) plan.push(setTcp(tcp.TCP_TIMESTAMP, tsval));
+  return [...plan, ...optionOps(live?.options ?? [], "queues")];
+}
+
+/**
+ * Lets connect() choose from one port. Unlike after bind() others may then share it for other destinations. Where
+ * the port is not of net.ipv4.ip_local_port_range the kernel ignores the wish and takes another one: not in SYN_SENT,
+ * whose SYN would leave from there.
+ */
+function choosingOps({ local: { address, port } }: TcpImage): RepairOp[] {
+  return [
+    setInt(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1),
+    setInt(IPPROTO_IP, IP_LOCAL_PORT_RANGE, port | (port << 16)),
+    { op: "bind", end: { address, port: 0 } },
+  ];
+}
+
+/** Sequence number of the first byte that the receive queue will hold. */
+function receiveStart({ rcv_nxt, live }: TcpImage): number {
+  if (live === undefined) return rcv_nxt;
+  return seqAdd(rcv_nxt, -live.received.length - (hasTheirFin(live.state) ? 1 : 0));
+}
+
+/** The same of the send queue: snd_una, or our FIN when that is all the peer has acknowledged last. */
+function sendStart({ snd_una, live }: TcpImage): number {
+  return live?.state === "FIN_WAIT2" ? seqAdd(snd_una, -1) : snd_una;
 }
 
 /**

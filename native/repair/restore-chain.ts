@@ -10,16 +10,25 @@ import { check, SyscallError } from "../errno.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
 import { Ring } from "../ring/ring.ts";
-import type { RepairOp } from "./plan.ts";
+import type { RepairOp, SocketOp } from "./ops.ts";
 
 /** Longest plan, and the arena each chain has for its arguments. */
 const OPS_MAX = 32;
 const ARENA_SIZE = 1024;
 
+/** What no chain can hold: queues, and segments that others send. */
+const NOT_IN_CHAINS: ReadonlySet<RepairOp["op"]> = new Set(["startConnect", "write", "shutdown", "feed"]);
+
+/** Whether a chain can run the plan. */
+export function isChainable(plan: readonly RepairOp[]): boolean {
+  return plan.length <= OPS_MAX && !plan.some(({ op }) => NOT_IN_CHAINS.has(op));
+}
+
 export class ChainRestorer {
   readonly #ring: Ring;
   readonly #arena: Memory;
-  readonly #batchMax: number;
+  /** Plans of one call. */
+  readonly batchMax: number;
   readonly #fds: number[] = [];
   /** Entries of one call carry numbers from here on, so that what a failed call left behind is known as such. */
   #firstNumber = 0;
@@ -29,7 +38,7 @@ export class ChainRestorer {
   constructor(batchMax: number) {
     this.#ring = new Ring({ entries: batchMax * OPS_MAX });
     this.#arena = Memory.anonymous(batchMax * ARENA_SIZE);
-    this.#batchMax = batchMax;
+    this.batchMax = batchMax;
   }
 
   /**
@@ -38,11 +47,10 @@ export class ChainRestorer {
    * lacks an operation.
    */
   restore(plans: readonly (readonly RepairOp[])[], socketFlags = 0): readonly number[] {
-    if (plans.length > this.#batchMax)
-      throw new RangeError(`${plans.length} plans, at most ${this.#batchMax}`);
+    if (plans.length > this.batchMax) throw new RangeError(`${plans.length} plans, at most ${this.batchMax}`);
     this.#fds.length = 0;
     this.#errno = 0;
-    this.#firstNumber = (this.#firstNumber + this.#batchMax) & 0x3fff_ffff;
+    this.#firstNumber = (this.#firstNumber + this.batchMax) & 0x3fff_ffff;
     try {
       for (const [index, plan] of plans.entries()) this.#queue(plan, index, socketFlags);
       this.#finish(plans.length);
@@ -76,7 +84,7 @@ export class ChainRestorer {
   }
 
   /** Queues one operation with its argument at `at` of the arena. Returns where the next argument goes. */
-  #queueOp(fd: number, op: Exclude<RepairOp, { op: "socket" }>, at: number, number: number): number {
+  #queueOp(fd: number, op: SocketOp, at: number, number: number): number {
     const { view, address } = this.#arena;
     const queue = this.#ring.submissions;
     const option = (level: number, name: number, length: number): number => {
@@ -87,8 +95,9 @@ export class ChainRestorer {
       case "setInt":
         view.setInt32(at, op.value | 0, true);
         return option(op.level, op.name, 4);
-      case "setEmpty":
-        return option(op.level, op.name, 0);
+      case "setBytes":
+        this.#arena.bytes.set(op.bytes, at);
+        return option(op.level, op.name, op.bytes.length);
       case "setOptions": {
         for (const [which, [code, value]] of op.options.entries()) {
           view.setUint32(at + which * tcp.TCP_REPAIR_OPT_SIZE, code, true);
@@ -110,6 +119,11 @@ export class ChainRestorer {
         else queue.connect(fd, address + at, length, number);
         return at + length;
       }
+      case "startConnect":
+      case "write":
+      case "shutdown":
+      case "feed":
+        throw new Error(`a chain cannot ${op.op}`);
       default: {
         const unreachable: never = op;
         return unreachable;

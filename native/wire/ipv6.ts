@@ -103,10 +103,16 @@ function skipExtensions(
 }
 
 /**
- * Writes a header at `at` for a TCP segment of `payloadLength` bytes that follows it. Returns its size, 40.
+ * Writes a header at `at` for a payload of `payloadLength` bytes that follows it. Returns its size, 40.
  * Throws RangeError for a field out of range or too little room for the header.
  */
-export function encodeIpv6(out: Uint8Array, at: number, fields: Ipv6Fields, payloadLength: number): number {
+export function encodeIpv6(
+  out: Uint8Array,
+  at: number,
+  fields: Ipv6Fields,
+  payloadLength: number,
+  nextHeader = IPPROTO_TCP,
+): number {
   const { src, dst, ttl } = fields;
   const flowLabel = fields.flowLabel ?? 0;
   const trafficClass = fields.trafficClass ?? 0;
@@ -118,7 +124,7 @@ export function encodeIpv6(out: Uint8Array, at: number, fields: Ipv6Fields, payl
   assertMax("traffic class", trafficClass, 0xff);
   writeU32(out, at + OFFSET.versionClassLabel, (6 << 28) | (trafficClass << 20) | flowLabel);
   writeU16(out, at + OFFSET.payloadLength, payloadLength);
-  out[at + OFFSET.nextHeader] = IPPROTO_TCP;
+  out[at + OFFSET.nextHeader] = nextHeader;
   out[at + OFFSET.hopLimit] = ttl;
   for (let i = 0; i < 16; i++) {
     out[at + OFFSET.src + i] = src[i]!;

@@ -4,7 +4,8 @@ import * as assert from "uvu/assert";
 import { IP_OPTIONS, IPPROTO_IP, IPPROTO_TCP } from "../../../native/abi/socket.ts";
 import * as tcp from "../../../native/abi/tcp.ts";
 import { fromHandshake, type Handshake } from "../../../native/repair/image.ts";
-import { type RepairOp, restorePlan } from "../../../native/repair/plan.ts";
+import type { RepairOp } from "../../../native/repair/ops.ts";
+import { restorePlan } from "../../../native/repair/plan.ts";
 
 const NAMES = new Map<number, string>([
   [tcp.TCP_REPAIR, "TCP_REPAIR"],
@@ -22,15 +23,20 @@ function text(step: RepairOp): string {
     case "setInt":
       assert.is(step.level, IPPROTO_TCP);
       return `${NAMES.get(step.name)} ${step.value}`;
-    case "setEmpty":
-      assert.equal([step.level, step.name], [IPPROTO_IP, IP_OPTIONS]);
+    case "setBytes":
+      assert.equal([step.level, step.name, step.bytes.length], [IPPROTO_IP, IP_OPTIONS, 0]);
       return "IP_OPTIONS empty";
     case "setOptions":
       return `TCP_REPAIR_OPTIONS ${step.options.map(([code, value]) => `${code}:${value.toString(16)}`).join(" ")}`;
     case "setWindow":
       return `TCP_REPAIR_WINDOW ${Object.values(step.window).join(" ")}`;
+    case "write":
+    case "shutdown":
+    case "feed":
+      return step.op;
     case "bind":
     case "connect":
+    case "startConnect":
       return `${step.op} ${step.end.address.join(".")} ${step.end.port}`;
   }
 }

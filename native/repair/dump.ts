@@ -1,0 +1,101 @@
+/**
+ * dump: the image of a connection in repair mode. Reading changes nothing; the guard keeps what is read true.
+ */
+import { ENOPROTOOPT } from "../abi/errno.ts";
+import * as tcp from "../abi/tcp.ts";
+import { SyscallError } from "../errno.ts";
+import { seqAdd } from "../wire/seq.ts";
+import { type Held, isIpv4, stateOf } from "./held.ts";
+import type { TcpImage } from "./image.ts";
+import { type OptionValue, optionRow, optionRows } from "./options.ts";
+import { TCPOLEN_TSTAMP_ALIGNED } from "./plan.ts";
+import { hasOurFin } from "./plan-queues.ts";
+import { readNegotiated, readOption, readQueue, readTcp, readWindow } from "./socket-reader.ts";
+
+/** What the caller knows of a connection and need not be asked of the kernel, or cannot. */
+export interface Known {
+  /** Options that are as in another connection's image: those of all that one listener accepted, say. */
+  readonly options?: readonly OptionValue[];
+  /** The kernel chose the local port at connect; see isPortChosen(). */
+  readonly portChosen?: boolean;
+}
+
+/**
+ * Reads the whole connection. The socket stays as it is, and the image has queues of its own. Segments received
+ * out of order are left out: the peer sends them again. Throws RepairError ACCEL_REPAIR_STATE when the peer has
+ * reset the connection before it was frozen; SyscallError.
+ */
+export function dump(held: Held, known: Known = {}): TcpImage {
+  const { fd, local, remote } = held;
+  const info = readNegotiated(fd);
+  const { snd_wscale, rcv_wscale } = info;
+  const state = stateOf(info.state, held);
+  const isSynSent = state === "SYN_SENT";
+  const mss_clamp = readTcp(fd, tcp.TCP_MAXSEG);
+  const { seq: write_seq, bytes: written } = readQueue(fd, "send", info.isSending && !isSynSent);
+  // The receive queue last: with the send queue chosen, a timer would count what is unsent as sent.
+  const { seq: rcv_nxt, bytes: received } = readQueue(fd, "receive", !isSynSent);
+  const finQueued = hasOurFin(state);
+  const finSent = state === "FIN_WAIT2" || (finQueued && info.notsent === 0);
+  const sentLength = written.length - Math.max(0, info.notsent - (finQueued ? 1 : 0));
+  const timestamps = info.timestamps || isSynSent;
+  const window = readWindow(fd);
+  const options = readOptions(held, known.options);
+  return {
+    local,
+    remote,
+    snd_una: seqAdd(write_seq, -written.length - (finQueued || isSynSent ? 1 : 0)),
+    rcv_nxt,
+    mss_clamp,
+    advmss: info.advmss + (info.timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0),
+    wscale: snd_wscale + rcv_wscale === 0 ? undefined : { snd_wscale, rcv_wscale },
+    sackPermitted: info.sack,
+    window,
+    options: [],
+    live: {
+      state,
+      received,
+      sent: written.subarray(0, sentLength),
+      unsent: written.subarray(sentLength),
+      finSent,
+      mss: info.snd_mss,
+      portChosen: known.portChosen ?? false,
+      options,
+    },
+    // Last: no segment may have left with a later one.
+    tsval: timestamps ? nextTsval(readTcp(fd, tcp.TCP_TIMESTAMP)) : undefined,
+  };
+}
+
+/** TCP_TIMESTAMP has lost the clock's lowest bit to the flag: the next value but one is after what was sent. */
+const nextTsval = (value: number): number => seqAdd(value, 2);
+
+/**
+ * The options of a held socket, in the order of the rows. With `known` only those are read that the kernel changes
+ * while the connection lives. Options this kernel does not have are left out. Throws SyscallError.
+ */
+export function readOptions(held: Held, known?: readonly OptionValue[]): readonly OptionValue[] {
+  if (known !== undefined) {
+    return known.map((option) =>
+      optionRow(option.name)?.changes
+        ? { ...option, value: readOption(held.fd, optionRow(option.name)!) }
+        : option,
+    );
+  }
+  const ip = isIpv4(held.remote.address) ? 4 : 6;
+  return optionRows.flatMap((row) => {
+    if (row.ip !== undefined && row.ip !== ip) return [];
+    // What repair mode has overwritten waits for its end.
+    const waiting = held.later.filter(({ name }) => name === row.name);
+    return waiting.length > 0 ? waiting : readIfKnown(held.fd, row);
+  });
+}
+
+function readIfKnown(fd: number, row: (typeof optionRows)[number]): OptionValue[] {
+  try {
+    return [{ name: row.name, value: readOption(fd, row) }];
+  } catch (error) {
+    if (error instanceof SyscallError && error.errno === ENOPROTOOPT) return [];
+    throw error;
+  }
+}

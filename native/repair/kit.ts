@@ -1,0 +1,100 @@
+/** What the verbs of repair work with, made once: guard, raw sockets, ring, and this host's defaults. */
+import * as so from "../abi/socket.ts";
+import { check, SyscallError } from "../errno.ts";
+import { Fd } from "../fd.ts";
+import { type Guard, NftGuard } from "../guard/guard.ts";
+import { GUARD_MARK } from "../guard/ruleset.ts";
+import { libc } from "../libc.ts";
+import { RawSender } from "../net/raw-sender.ts";
+import { RingUnavailableError } from "../ring/unavailable.ts";
+import type { Quoted } from "../wire/icmp.ts";
+import type { TcpPacket } from "../wire/packet.ts";
+import { onTheWire } from "./held.ts";
+import { type OptionValue, optionRows } from "./options.ts";
+import { ChainRestorer } from "./restore-chain.ts";
+import { readOption } from "./socket-reader.ts";
+
+/** Connections that one io_uring chain call restores. */
+const CHAIN_BATCH = 64;
+
+const wireEnds = ({ src, dst }: Pick<TcpPacket, "src" | "dst">) => ({
+  src: onTheWire(src),
+  dst: onTheWire(dst),
+});
+const familyOf = (address: Uint8Array): 4 | 6 => (address.length === 4 ? 4 : 6);
+
+/**
+ * Belongs to the network namespace its maker was in. Owner of what it opened until close(); not of a guard that was
+ * given. What it opens it opens when first needed.
+ */
+export class RepairKit implements Disposable {
+  readonly guard: Guard;
+  readonly #ownGuard: NftGuard | undefined;
+  readonly #senders = new Map<4 | 6, RawSender>();
+  readonly #defaults = new Map<4 | 6, ReadonlyMap<string, OptionValue["value"]>>();
+  #chain: ChainRestorer | "missing" | undefined;
+
+  /** Throws GuardError when `guard` is not given and nftables are not to be had. */
+  constructor(guard?: Guard) {
+    this.#ownGuard = guard === undefined ? new NftGuard() : undefined;
+    this.guard = guard ?? this.#ownGuard!;
+  }
+
+  /** The raw socket of a family, whose packets pass the guard. Throws SyscallError EPERM without CAP_NET_RAW. */
+  sender(family: 4 | 6): RawSender {
+    const have = this.#senders.get(family);
+    if (have !== undefined) return have;
+    const sender = new RawSender(family, GUARD_MARK);
+    this.#senders.set(family, sender);
+    return sender;
+  }
+
+  /** Sends a segment between the addresses of a socket, mapped ones too. Throws SyscallError. */
+  readonly send = (packet: TcpPacket): void => {
+    const ends = wireEnds(packet);
+    const errno = this.sender(familyOf(ends.src)).send({ ...packet, ...ends });
+    if (errno !== 0) throw new SyscallError("sendto", errno, { ...ends });
+  };
+
+  /** Tells the sender of a segment that it does not arrive. As send(). */
+  sendUnreachable(quoted: Quoted): void {
+    const ends = wireEnds(quoted);
+    const errno = this.sender(familyOf(ends.src)).sendUnreachable({ ...quoted, ...ends });
+    if (errno !== 0) throw new SyscallError("sendto", errno, { ...ends });
+  }
+
+  /** The io_uring executor; undefined where the kernel lacks what it needs. */
+  chain(): ChainRestorer | undefined {
+    try {
+      this.#chain ??= new ChainRestorer(CHAIN_BATCH);
+    } catch (error) {
+      if (!(error instanceof RingUnavailableError)) throw error;
+      this.#chain = "missing";
+    }
+    return this.#chain === "missing" ? undefined : this.#chain;
+  }
+
+  /** The options a new TCP socket of this host has. */
+  defaults(family: 4 | 6): ReadonlyMap<string, OptionValue["value"]> {
+    const have = this.#defaults.get(family);
+    if (have !== undefined) return have;
+    const domain = family === 4 ? so.AF_INET : so.AF_INET6;
+    using fd = new Fd(check(libc.socket(domain, so.SOCK_STREAM | so.SOCK_CLOEXEC, 0), "socket", { family }));
+    const rows = optionRows.filter(({ ip }) => ip !== 6 || family === 6);
+    const values = new Map<string, OptionValue["value"]>();
+    for (const row of rows) values.set(row.name, readOption(fd.number, row));
+    this.#defaults.set(family, values);
+    return values;
+  }
+
+  close(): void {
+    for (const sender of this.#senders.values()) sender.close();
+    this.#senders.clear();
+    if (this.#chain !== "missing") this.#chain?.close();
+    this.#ownGuard?.close();
+  }
+
+  [Symbol.dispose](): void {
+    this.close();
+  }
+}

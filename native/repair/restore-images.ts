@@ -1,0 +1,122 @@
+/** restore: images become sockets again. */
+import { EADDRINUSE, EADDRNOTAVAIL, EPERM } from "../abi/errno.ts";
+import { SyscallError } from "../errno.ts";
+import { libc } from "../libc.ts";
+import { type Held, nameOf } from "./held.ts";
+import type { TcpImage } from "./image.ts";
+import type { RepairKit } from "./kit.ts";
+import type { RepairOp } from "./ops.ts";
+import { optionRow } from "./options.ts";
+import { restorePlan } from "./plan.ts";
+import { RepairError, type RepairErrorCode } from "./repair-error.ts";
+import { restoreBySyscalls } from "./restore.ts";
+import { isChainable } from "./restore-chain.ts";
+import { readEnd } from "./socket-reader.ts";
+
+/**
+ * Builds the sockets of live images, in repair mode and in the guard, so that nothing is heard of them before
+ * resume(). `socketFlags` joins SOCK_CLOEXEC. The result has for each image the socket, whose descriptor is the
+ * caller's, or why there is none; that one has left nothing behind, in the guard neither. RepairError:
+ * ACCEL_REPAIR_ADDRESS (the local address is not of this host, or the connection exists), ACCEL_REPAIR_DENIED
+ * (CAP_NET_ADMIN, or CAP_NET_RAW after a FIN), ACCEL_REPAIR_FAILED. Throws GuardError, RangeError for a half-open.
+ */
+export function restore(
+  kit: RepairKit,
+  images: readonly TcpImage[],
+  socketFlags = 0,
+): (Held | RepairError)[] {
+  kit.guard.add(images);
+  const plans = images.map((image) => restorePlan(withoutDefaults(kit, image)));
+  const fds = restoreInChains(kit, plans, socketFlags);
+  const results = images.map((image, index): Held | RepairError => {
+    try {
+      const made = fds[index] ?? restoreBySyscalls(plans[index]!, socketFlags, kit.send);
+      const fd = onItsPort(kit, image, made, socketFlags);
+      const { local, remote, live } = image;
+      return {
+        fd,
+        local,
+        remote,
+        later: live!.options.filter(({ name }) => optionRow(name)?.moment === "repair"),
+      };
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      return failure(image, error);
+    }
+  });
+  kit.guard.remove(images.filter((_, index) => results[index] instanceof RepairError));
+  return results;
+}
+
+/** Sockets of plans by chains; undefined where that is not to be had or failed, which leaves nothing behind. */
+function restoreInChains(
+  kit: RepairKit,
+  plans: readonly (readonly RepairOp[])[],
+  socketFlags: number,
+): (number | undefined)[] {
+  const fds = new Array<number | undefined>(plans.length);
+  const chain = plans.length > 1 ? kit.chain() : undefined;
+  if (chain === undefined) return fds;
+  const chains = [...plans.entries()].filter(([, plan]) => isChainable(plan));
+  try {
+    for (let at = 0; at < chains.length; at += chain.batchMax) {
+      const batch = chains.slice(at, at + chain.batchMax);
+      const made = chain.restore(
+        batch.map(([, plan]) => plan),
+        socketFlags,
+      );
+      for (const [nth, [index]] of batch.entries()) fds[index] = made[nth];
+    }
+  } catch (error) {
+    // One that cannot be restored has spoilt its batch, or this kernel's ring cannot bind. System calls tell.
+    if (!(error instanceof SyscallError)) throw error;
+  }
+  return fds;
+}
+
+/**
+ * The kernel ignores a wish for a port that is not one of those it chooses from. Such a connection gets its port
+ * by bind(). Nothing has left for the wrong one: the socket is in repair mode.
+ */
+function onItsPort(kit: RepairKit, image: TcpImage, fd: number, socketFlags: number): number {
+  const { live, local } = image;
+  if (!live?.portChosen || readEnd(fd, "local").port === local.port) return fd;
+  libc.close(fd);
+  const bound = { ...image, live: { ...live, portChosen: false } };
+  return restoreBySyscalls(restorePlan(bound), socketFlags, kit.send);
+}
+
+/** The image without the options that every new socket of this host has anyway. */
+function withoutDefaults(kit: RepairKit, image: TcpImage): TcpImage {
+  const { live, remote } = image;
+  if (live === undefined) throw new RangeError("a half-open is restored by its plan alone");
+  const defaults = kit.defaults(remote.address.length === 4 ? 4 : 6);
+  const changed = new Set<string>();
+  const options = live.options.filter(({ name, value }) => {
+    const { changes, follows, moment } = optionRow(name) ?? {};
+    const isNeeded =
+      changes || moment === "repair" || value !== defaults.get(name) || changed.has(follows ?? "");
+    if (isNeeded) changed.add(name);
+    return isNeeded;
+  });
+  return { ...image, live: { ...live, options } };
+}
+
+function failure(image: TcpImage, error: SyscallError): RepairError {
+  const { errno, syscall, code } = error;
+  const name = nameOf(image);
+  const fail = (kind: RepairErrorCode, why: string): RepairError =>
+    new RepairError(kind, `${name} cannot be restored: ${why}`, { cause: error });
+  if (errno === EPERM)
+    return fail("ACCEL_REPAIR_DENIED", "not permitted (grant CAP_NET_ADMIN and CAP_NET_RAW)");
+  if (errno === EADDRNOTAVAIL && syscall === "bind") {
+    return fail(
+      "ACCEL_REPAIR_ADDRESS",
+      "its local address is not of this host (add it, or set IP_TRANSPARENT)",
+    );
+  }
+  if (errno === EADDRNOTAVAIL || errno === EADDRINUSE) {
+    return fail("ACCEL_REPAIR_ADDRESS", "the host has such a connection (close it first)");
+  }
+  return fail("ACCEL_REPAIR_FAILED", `${syscall}: ${code}`);
+}
