@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { checkRow, fileRow, judge, type Result, runRow } from "./run-file.ts";
+import { checkRow, fileRows, judge, type Result, runRow } from "./run-file.ts";
 
 /**
  * Goal: no broken test file counts as passed. Method: real files of one fault each, run as the runner runs them;
@@ -24,11 +24,27 @@ async function runSource(folder: string, source: string, skipsFail = false): Pro
   const path = join(folder, "sample.test.ts");
   writeFileSync(path, source);
   process.chdir(root); // `--import ./scripts/typescript.mjs` resolves from the working directory
-  return runRow(fileRow(path), skipsFail);
+  return runRow(fileRows(path)[0]!, skipsFail);
 }
 
 const header = `import { suite } from "${uvu}";\nconst s = suite("s");\n`;
 const good = `s("good", () => {});\n`;
+files(
+  "given drivers in its head, then one row for each, and only the first five lines count",
+  ({ folder }) => {
+    const path = join(folder, "drivers.test.ts");
+    const line = "// drivers: io_uring, epoll\n";
+    writeFileSync(path, `// deadline: 7s\n${line}`);
+    const rows = fileRows(path);
+    assert.equal(
+      rows.map(({ name, deadlineMs, command }) => [name, deadlineMs, command.at(-1)]),
+      ["io_uring", "epoll"].map((driver) => [`${path} on ${driver}`, 7_000, `--driver=${driver}`]),
+    );
+    writeFileSync(path, `${"\n".repeat(5)}${line}`);
+    assert.is(fileRows(path).length, 1);
+  },
+);
+
 for (const [given, body, passed, failed, problem] of [
   ["two good tests", `${good}${good}s.run();`, 2, 0, undefined],
   ["a failing test", `${good}s("bad", () => { throw new Error("x"); });\ns.run();`, 1, 1, /1 of 2 failed/],

@@ -46,18 +46,23 @@ export function checkRow(name: string, command: readonly string[]): Row {
 }
 
 /**
- * A row for a test file, run as `node --import ./scripts/typescript.mjs FILE` behind `prefix`. A file may state a deadline of its own
- * in its first five lines: `// deadline: 120s`.
+ * The rows of a test file, run as `node --import ./scripts/typescript.mjs FILE` behind `prefix`. In its first five
+ * lines a file may state a deadline of its own, `// deadline: 120s`, and that it runs once for each of several drivers
+ * of the engine, `// drivers: io_uring, epoll`, which it gets as `--driver=NAME`.
  */
-export function fileRow(path: string, prefix: readonly string[] = []): Row {
+export function fileRows(path: string, prefix: readonly string[] = []): Row[] {
   const head = readFileSync(path, "utf8").split("\n", 5).join("\n");
   const seconds = /^\/\/ deadline: (\d+)s$/m.exec(head)?.[1];
-  return {
-    name: path,
-    command: [...prefix, process.execPath, "--import", "./scripts/typescript.mjs", path],
+  const drivers = /^\/\/ drivers: (.+)$/m.exec(head)?.[1]?.split(", ") ?? [undefined];
+  return drivers.map((driver) => ({
+    name: driver === undefined ? path : `${path} on ${driver}`,
+    command: [
+      ...[...prefix, process.execPath, "--import", "./scripts/typescript.mjs", path],
+      ...(driver === undefined ? [] : [`--driver=${driver}`]),
+    ],
     deadlineMs: seconds === undefined ? FILE_DEADLINE_MS : Number(seconds) * 1000,
     kind: "file",
-  };
+  }));
 }
 
 /**

@@ -1,7 +1,7 @@
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { checkRow, fileRow, killAll, netnsPrefix, type Result, type Row, runRow } from "./run-file.ts";
+import { checkRow, fileRows, killAll, netnsPrefix, type Result, type Row, runRow } from "./run-file.ts";
 
 /**
  * The test run: build, checks, then every test file in a process of its own.
@@ -9,7 +9,8 @@ import { checkRow, fileRow, killAll, netnsPrefix, type Result, type Row, runRow 
  *   node --import ./scripts/typescript.mjs test/run.ts [--timings] [FILTER ...]
  *
  * A FILTER is a part of a path; with filters the checks are left out. Ordinary files run two at a time. Those
- * under test/netns, test/lab and test/e2e measure time or fill the machine, and run alone afterwards. Every file
+ * under test/netns, test/lab and test/e2e measure time or fill the machine, and run alone afterwards, those for
+ * several drivers once for each, side by side. Every file
  * prints a line, a failed one also its output; the last line is `N passed, N failed, N skipped` and nothing else.
  * Exit 0 only when something ran and nothing failed. With CI=true a skipped test is a failure.
  */
@@ -55,7 +56,7 @@ async function main(args: readonly string[]): Promise<number> {
     return 1;
   }
 
-  const together = paths.filter((path) => !isAlone(path)).map((path) => fileRow(path));
+  const together = paths.filter((path) => !isAlone(path)).flatMap((path) => fileRows(path));
   const alone = paths.filter(isAlone);
   const reports = await runRows([BUILD], 1, skipsFail);
   reports.push(
@@ -63,8 +64,10 @@ async function main(args: readonly string[]): Promise<number> {
   );
   const prefix = alone.some(needsNamespace) ? netnsPrefix() : [];
   for (const path of alone) {
-    if (needsNamespace(path) && prefix === undefined) reports.push(withoutNamespace(path, skipsFail));
-    else reports.push(...(await runRows([fileRow(path, needsNamespace(path) ? prefix : [])], 1, skipsFail)));
+    const rows = fileRows(path, needsNamespace(path) ? prefix : []);
+    if (needsNamespace(path) && prefix === undefined)
+      reports.push(...rows.map((row) => withoutNamespace(row, skipsFail)));
+    else reports.push(...(await runRows(rows, rows.length, skipsFail)));
   }
 
   if (withTimings) printTimings(reports);
@@ -103,9 +106,8 @@ async function runRows(rows: readonly Row[], parallelMax: number, skipsFail: boo
 }
 
 /** A netns file on a machine that gives us no namespace. How many tests it has is not known: one skip. */
-function withoutNamespace(path: string, skipsFail: boolean): Report {
+function withoutNamespace(row: Row, skipsFail: boolean): Report {
   const reason = "no network namespace: needs CAP_SYS_ADMIN or unprivileged user namespaces";
-  const row = fileRow(path);
   const counts = skipsFail
     ? { failed: 1, skipped: 0, problem: "1 skipped, which CI forbids" }
     : { failed: 0, skipped: 1, problem: undefined };

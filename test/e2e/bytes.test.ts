@@ -1,3 +1,4 @@
+// drivers: io_uring, epoll
 // deadline: 120s
 // Goal: what one side sends is what the other receives, however much, in whatever pieces, and however slowly it is
 // read; and none of it piles up in the proxy.

@@ -1,3 +1,4 @@
+// drivers: io_uring, epoll
 // deadline: 120s
 // Goal: however one side ends, the other learns it as it was: a FIN as a FIN with the other direction going on, a
 // reset as a reset; and every wait has its limit.

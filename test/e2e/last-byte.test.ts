@@ -1,3 +1,4 @@
+// drivers: io_uring, epoll
 // Goal: a response of many flights is a round trip sooner to its last byte too, also after the pool was left
 // alone: the upstream's kernel treats a kept half-open like any young connection (initial window, RTO).
 // Method: responses of 100 kB, in turn through the proxy and past it, under bbr and cubic at the server; the

@@ -1,3 +1,4 @@
+// drivers: io_uring, epoll
 // deadline: 120s
 // Goal: a first flight is sent again when, and only when, it is proven that the upstream has never seen it.
 // Method: an upstream forgets its half-opens between their SYN and their use; others read a request and end the

@@ -1,3 +1,4 @@
+// drivers: io_uring, epoll
 // Goal: sessions are spread over the servers of an upstream by weight; one that is down costs no client its answer;
 // a name stands for all its addresses.
 // Method: servers that answer with their names, one of them not listening; a private /etc/hosts in a mount namespace.

@@ -16,6 +16,10 @@ import { build } from "../../scripts/build.mjs";
 const root = new URL("../../", import.meta.url);
 const START_LIMIT_MS = 15_000;
 
+/** The engine's driver that this run of the file is about; see test/run-file.ts. */
+export const driver =
+  process.argv.find((argument) => argument.startsWith("--driver="))?.slice("--driver=".length) ?? "auto";
+
 /** Takes away what eBPF needs, as a prefix: handshakes are heard with a raw socket then. */
 export const RAW_HEARING: readonly string[] = ["setpriv", "--bounding-set", "-bpf,-sys_admin", "--"];
 
@@ -169,7 +173,8 @@ export class World implements AsyncDisposable {
     const name = `proxy${++this.#proxies}`;
     const admin = join(this.folder, `${name}.sock`);
     const file = join(this.folder, `${name}.yaml`);
-    await writeFile(file, `${config}\nadmin: { bind: "unix:${admin}" }\n`);
+    const withDriver = /^driver:/m.test(config) ? "" : `driver: ${driver}\n`;
+    await writeFile(file, `${config}\nadmin: { bind: "unix:${admin}" }\n${withDriver}`);
     const program = new URL("dist/proxy/cli.js", root).pathname;
     const [command = "", ...rest] = [...prefix, process.execPath, program, "--config", file, ...args];
     const child = this.lab.host(host).spawn(command, rest, { stdio: ["ignore", "pipe", "pipe"] });
