@@ -152,7 +152,7 @@ export class Keeper implements KeeperServices {
       if (!isBusy) this.#seenMs = nowMs(); // the first taker ended the sleep
     }
     this.#signal.wakeUp();
-    this.#wakeUp.drain();
+    if (pollSet.isReadable(0)) this.#wakeUp.drain();
   }
 
   /** Does everything that is due. */

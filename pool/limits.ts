@@ -10,7 +10,7 @@ export const POOL_IDLE = 5_000;
 /** Reservations kept open while idle. */
 export const RESERVATIONS_IDLE_MAX = 1_024;
 /** Above this many reservations, one whose entries are all leased is closed: its socket holds the port. */
-export const RESERVATIONS_OPEN_MAX = 4_096;
+export const RESERVATIONS_OPEN_MAX = 8_192;
 
 /** Linux re-sends a SYN-ACK 1 s after the last (TCP_TIMEOUT_INIT): we are always earlier. */
 export const SYNACK_TIMEOUT = 1_000;

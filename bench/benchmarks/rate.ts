@@ -19,7 +19,7 @@ import { startLoopback, workers } from "./loopback.ts";
 const ACCELERATED = accelproxy({
   name: "accelproxy, accelerated",
   acceleration: "required",
-  pool: { min: 256, max: 2048, maxSynRate: 100_000 },
+  pool: { max: 2048, maxSynRate: 100_000 },
 });
 const PLAIN = accelproxy({ name: "accelproxy, acceleration off", acceleration: "off" });
 const PEERS = [ACCELERATED, PLAIN, haproxyTcp, nginxStream, nodeProxy];
