@@ -15,6 +15,13 @@ export class Fd implements Disposable {
     this.#number = check(number, "Fd", { number });
   }
 
+  /** One that owns nothing, as after release(). */
+  static none(): Fd {
+    const fd = new Fd(0);
+    fd.release();
+    return fd;
+  }
+
   /** The descriptor. Throws after close() or release(): a number used late may be someone else's. */
   get number(): number {
     if (this.#number < 0) throw new Error("descriptor used after it was closed or handed over");

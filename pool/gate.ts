@@ -69,6 +69,11 @@ export class Gate {
     return this.redeem();
   }
 
+  /** Inside whatever the limit says: for one that comes from elsewhere and is there already. */
+  admit(): void {
+    Atomics.add(this.#words, HEADER.used, this.#get("cost"));
+  }
+
   /** Stands in line although there may be room, for the next that leaves. False: nobody is inside to leave. */
   awaitLeave(): boolean {
     this.#standInLine();

@@ -1,6 +1,7 @@
 import {
   EPOLL_CLOEXEC,
   EPOLL_CTL_ADD,
+  EPOLL_CTL_DEL,
   EPOLLET,
   EPOLLIN,
   EPOLLOUT,
@@ -35,6 +36,11 @@ export class Epoll {
   /** Watches a descriptor for input, reported for as long as there is any. */
   watchLevel(fd: number): void {
     this.#add(fd, EPOLLIN);
+  }
+
+  /** Ends the watch of a descriptor that stays open, perhaps in another process. */
+  unwatch(fd: number): void {
+    check(libc.epoll_ctl(this.#fd.number, EPOLL_CTL_DEL, fd, 0), "epoll_ctl", { fd });
   }
 
   /**

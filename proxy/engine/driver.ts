@@ -99,6 +99,12 @@ export interface Driver {
   /** Closes the descriptor after the requests queued before it have been started. Errors are dropped. */
   close(fd: number): void;
 
+  /**
+   * Gives up a descriptor that goes to another owner, who closes it. No request may be under way on it, and a run()
+   * must have passed since the last shutdown().
+   */
+  disown(fd: number): void;
+
   /** Gives a receive buffer back. Throws RangeError when the caller does not own it. */
   release(bufferId: number): void;
 

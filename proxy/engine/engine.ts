@@ -20,11 +20,13 @@ import { Memory } from "../../native/memory.ts";
 import { Gate, type GateShare } from "../../pool/gate.ts";
 import type { Logger } from "../../pool/logger.ts";
 import type { EngineCounters } from "./counters.ts";
+import { Departures } from "./departures.ts";
 import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driver.ts";
 import { Flights } from "./flights.ts";
 import * as limits from "./limits.ts";
 import type { ListenerShare, UpstreamShare } from "./messages.ts";
 import { Session } from "./session.ts";
+import type { MovingSession } from "./session-record.ts";
 import { type TakerFactory, UpstreamServers } from "./upstream.ts";
 
 /** Slots from here on name listeners. */
@@ -83,6 +85,8 @@ export interface EngineOptions {
   readonly socketFlags: number;
   /** Called when another thread woke the driver's eventfd. */
   readonly onWake: () => void;
+  /** Called when sessions have left, with how many are still here. */
+  readonly onDeparted: (sessions: readonly MovingSession[], left: number) => void;
   /** Called when a listener's socket is no longer used here. */
   readonly onUnlistened: (id: number) => void;
 }
@@ -98,7 +102,9 @@ export class Engine implements SessionServices, CompletionHandler {
   readonly #worker: number;
   readonly #descriptors: Gate;
   readonly #onWake: () => void;
+  readonly #onDeparted: EngineOptions["onDeparted"];
   readonly #onUnlistened: (id: number) => void;
+  readonly #departures = new Departures();
   readonly #upstreams = new Map<string, UpstreamServers>();
   readonly #listeners = new Map<number, Accepting>();
   readonly #bySlot = new Map<number, Accepting>();
@@ -124,6 +130,7 @@ export class Engine implements SessionServices, CompletionHandler {
     this.#worker = options.worker;
     this.#descriptors = new Gate(options.descriptors, options.worker);
     this.#onWake = options.onWake;
+    this.#onDeparted = options.onDeparted;
     this.#onUnlistened = options.onUnlistened;
   }
 
@@ -134,8 +141,10 @@ export class Engine implements SessionServices, CompletionHandler {
   /** Waits for something and does it. */
   turn(): void {
     const now = nowMs();
-    this.driver.run(Math.max(0, this.#nextDeadlineMs - now), this);
+    const { hasSettled } = this.#departures;
+    this.driver.run(hasSettled ? 0 : Math.max(0, this.#nextDeadlineMs - now), this);
     if (nowMs() >= this.#nextDeadlineMs) this.#fireDeadlines(nowMs());
+    if (hasSettled) this.#depart();
   }
 
   setUpstream(share: UpstreamShare): void {
@@ -209,6 +218,21 @@ export class Engine implements SessionServices, CompletionHandler {
     for (const session of [...this.#inUse]) session.abort(nowMs());
   }
 
+  /** Has up to `max` sessions leave; onDeparted follows, within VERDICT_WAIT for those that judge a reset. */
+  depart(max: number): void {
+    this.#departures.begin(this.#inUse, max);
+  }
+
+  /** Goes on with sessions that left another engine. Their listener need not listen here, nor any more. */
+  adopt(share: ListenerShare, sessions: readonly MovingSession[]): void {
+    const listener = this.#listeners.get(share.id) ?? this.#formerListener(share);
+    for (const moving of sessions) {
+      for (const gate of listener.gates) gate.admit();
+      this.counters.add(share.route, "active", 1);
+      this.#newSession().adopt(listener, moving, nowMs());
+    }
+  }
+
   stop(): void {
     this.driver.stop();
     for (const { fd } of this.#bySlot.values()) fd.close();
@@ -233,6 +257,10 @@ export class Engine implements SessionServices, CompletionHandler {
   }
 
   ended(session: Session): void {
+    this.#remove(session);
+  }
+
+  #remove(session: Session): void {
     const last = this.#inUse.pop()!;
     if (last !== session) {
       this.#inUse[session.listIndex] = last;
@@ -299,9 +327,7 @@ export class Engine implements SessionServices, CompletionHandler {
     if (!listener.closing) this.#accept(listener);
     this.counters.add(share.route, "total", 1);
     this.counters.add(share.route, "active", 1);
-    const session = this.#free.pop() ?? this.#newSession();
-    session.listIndex = this.#inUse.push(session) - 1;
-    session.begin(listener, client, nowMs());
+    this.#newSession().begin(listener, client, nowMs());
   }
 
   /** Another thread woke us, perhaps because somebody of ours is at the head of a line. */
@@ -342,11 +368,43 @@ export class Engine implements SessionServices, CompletionHandler {
     for (const listener of this.#stranded.splice(0)) if (!listener.closing) this.#accept(listener);
   }
 
+  /** A free session, which is in use from now on. */
   #newSession(): Session {
-    if (this.#sessions.length >= limits.SESSIONS_MAX) throw new Error("more sessions than SESSIONS_MAX");
-    const session = new Session(this.#sessions.length, this);
-    this.#sessions.push(session);
+    let session = this.#free.pop();
+    if (session === undefined) {
+      if (this.#sessions.length >= limits.SESSIONS_MAX) throw new Error("more sessions than SESSIONS_MAX");
+      session = new Session(this.#sessions.length, this);
+      this.#sessions.push(session);
+    }
+    session.listIndex = this.#inUse.push(session) - 1;
     return session;
+  }
+
+  #depart(): void {
+    const leaving = this.#departures.take().map((session) => {
+      const moving = session.leave(nowMs());
+      this.#remove(session);
+      return moving;
+    });
+    const inLine = this.#waiting.filter(({ client }) => client !== NONE).length;
+    this.#onDeparted(leaving, this.#inUse.length + inLine);
+  }
+
+  /** For sessions whose listener is gone: they go on as after a reload that removed it. */
+  #formerListener(share: ListenerShare): Accepting {
+    const { upstream: name, gate } = share;
+    const gone: UpstreamShare = { name, connectTimeoutMs: 0, servers: [] };
+    return {
+      share,
+      upstream: this.#upstreams.get(name) ?? new UpstreamServers(gone, undefined),
+      slot: NONE,
+      fd: Fd.none(),
+      gates: [new Gate(gate, this.#worker), this.#descriptors],
+      armed: false,
+      closing: true,
+      client: NONE,
+      at: 0,
+    };
   }
 
   #fireDeadlines(now: number): void {

@@ -135,6 +135,13 @@ class EpollDriver implements Driver {
     this.#queue.push(CLOSE, fd);
   }
 
+  /** A watch lasts as long as the open file, which its next owner keeps: it has to be ended. */
+  disown(fd: number): void {
+    this.#requireOpen();
+    if ((this.#known[fd] ?? 0) & WATCHED) this.#epoll.unwatch(fd);
+    this.#known[fd] = 0;
+  }
+
   release(bufferId: number): void {
     this.#requireOpen();
     this.buffers.release(bufferId);

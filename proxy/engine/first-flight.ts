@@ -7,7 +7,8 @@ const NONE = -1;
 export class FirstFlight {
   readonly #flights: Flights;
   #slot = NONE;
-  #length = 0;
+  #start = 0;
+  #end = 0;
 
   constructor(flights: Flights) {
     this.#flights = flights;
@@ -17,18 +18,37 @@ export class FirstFlight {
     return this.#slot !== NONE;
   }
 
+  /** Where what is left of it to send lies. */
   get address(): number {
-    return this.#flights.address(this.#slot);
+    return this.#flights.address(this.#slot) + this.#start;
   }
 
   get length(): number {
-    return this.#length;
+    return this.#end - this.#start;
   }
 
   /** Copies it; does nothing when it is too long to be one segment. */
   keep(address: number, length: number): void {
     this.#slot = this.#flights.keep(address, length);
-    this.#length = length;
+    this.#start = 0;
+    this.#end = length;
+  }
+
+  /** Keeps a copy that another session had. */
+  put(bytes: Uint8Array): void {
+    this.#slot = this.#flights.put(bytes);
+    this.#start = 0;
+    this.#end = bytes.length;
+  }
+
+  copy(): Uint8Array {
+    return this.#flights.bytes(this.#slot).slice(this.#start, this.#end);
+  }
+
+  /** The first `count` bytes were sent once more; dropped when all were. */
+  advance(count: number): void {
+    this.#start += count;
+    if (this.#start === this.#end) this.drop();
   }
 
   drop(): void {

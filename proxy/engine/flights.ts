@@ -12,10 +12,21 @@ export class Flights {
 
   /** Copies `length` bytes and returns a slot, or -1 when they are too many or all slots are taken. */
   keep(address: number, length: number): number {
-    if (length > FLIGHT_MAX) return -1;
-    const slot = this.#free.pop() ?? (this.#used < FLIGHTS_MAX ? this.#used++ : -1);
+    const slot = length > FLIGHT_MAX ? -1 : this.#take();
     if (slot >= 0) copyMemory(this.address(slot), address, length);
     return slot;
+  }
+
+  /** The same for bytes that another session had kept. */
+  put(bytes: Uint8Array): number {
+    const slot = bytes.length > FLIGHT_MAX ? -1 : this.#take();
+    if (slot >= 0) this.bytes(slot).set(bytes);
+    return slot;
+  }
+
+  /** All of a slot; a view. */
+  bytes(slot: number): Uint8Array {
+    return this.#memory.bytes.subarray(slot * FLIGHT_MAX, (slot + 1) * FLIGHT_MAX);
   }
 
   address(slot: number): number {
@@ -28,5 +39,9 @@ export class Flights {
 
   close(): void {
     this.#memory.close();
+  }
+
+  #take(): number {
+    return this.#free.pop() ?? (this.#used < FLIGHTS_MAX ? this.#used++ : -1);
   }
 }

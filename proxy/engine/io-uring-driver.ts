@@ -1,4 +1,4 @@
-import { ECANCELED, ENOBUFS } from "../../native/abi/errno.ts";
+import { ECANCELED, EINTR, ENOBUFS } from "../../native/abi/errno.ts";
 import {
   IORING_ASYNC_CANCEL_ALL,
   IORING_ASYNC_CANCEL_ANY,
@@ -208,6 +208,11 @@ class UringDriver implements IoUringDriver {
     this.#ring.reserve().close(fd);
   }
 
+  /** The ring knows descriptors only by their requests. */
+  disown(): void {
+    this.#requireOpen();
+  }
+
   release(bufferId: number): void {
     this.#requireOpen();
     this.buffers.release(bufferId);
@@ -325,7 +330,10 @@ class UringDriver implements IoUringDriver {
       case WAKE:
         return this.#settleWake(index, result, handler);
       default:
-        return this.#finish(index, result, -1, handler);
+        // A send that a kernel thread had taken over is interrupted rather than cancelled.
+        if (result !== -EINTR || !this.#requests.has(index, CANCELLED))
+          return this.#finish(index, result, -1, handler);
+        return this.#finish(index, -ECANCELED, -1, handler);
     }
   }
 

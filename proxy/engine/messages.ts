@@ -5,6 +5,7 @@ import type { GateShare } from "../../pool/gate.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
 import type { LogMessage } from "../../pool/logger.ts";
 import type { PoolShare } from "../../pool/pool-block.ts";
+import type { MovingSession } from "./session-record.ts";
 
 export interface WorkerData {
   /** Its number among the workers. */
@@ -50,6 +51,10 @@ export type ToWorker =
   | { readonly kind: "dropUpstream"; readonly name: string }
   | { readonly kind: "listen"; readonly listener: ListenerShare }
   | { readonly kind: "unlisten"; readonly id: number }
+  /** Have up to `max` sessions leave; `departed` follows. */
+  | { readonly kind: "depart"; readonly max: number }
+  /** Go on with sessions, whose sockets are the worker's from now on. */
+  | { readonly kind: "adopt"; readonly listener: ListenerShare; readonly sessions: readonly MovingSession[] }
   /** Stop accepting; `drained` follows when the last session ended. */
   | { readonly kind: "drain" }
   /** End every session now. */
@@ -65,5 +70,7 @@ export type FromWorker =
   | { readonly kind: "unavailable"; readonly message: string }
   | { readonly kind: "listening"; readonly id: number }
   | { readonly kind: "unlistened"; readonly id: number }
+  /** Sessions that left, whose sockets are the receiver's from now on, and how many are still there. */
+  | { readonly kind: "departed"; readonly sessions: readonly MovingSession[]; readonly left: number }
   | { readonly kind: "drained" }
   | LogMessage;

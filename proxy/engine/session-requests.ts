@@ -64,6 +64,11 @@ export class SessionRequests {
     return op;
   }
 
+  cancelAll(): void {
+    this.#cancel(CLIENT_OPS);
+    this.#cancel(UPSTREAM_OPS);
+  }
+
   cancelClient(): void {
     this.#cancel(CLIENT_OPS);
   }

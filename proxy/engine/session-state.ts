@@ -1,14 +1,17 @@
-/** The states of a session and the moves between them; session.ts draws the picture. */
+/**
+ * The states of a session and the moves between them; session.ts draws the picture. The four from which a move to free
+ * exists are those in which a session leaves its engine, and to which one that arrives moves from free.
+ */
 
 export type SessionState = "free" | "waiting" | "connecting" | "unproven" | "judging" | "open" | "closing";
 
 const MOVES = {
-  free: ["waiting"],
-  waiting: ["connecting", "unproven", "closing"],
-  connecting: ["open", "closing"],
-  unproven: ["open", "judging", "closing"],
+  free: ["waiting", "connecting", "unproven", "open"],
+  waiting: ["connecting", "unproven", "closing", "free"],
+  connecting: ["open", "closing", "free"],
+  unproven: ["open", "judging", "closing", "free"],
   judging: ["connecting", "closing"],
-  open: ["closing"],
+  open: ["closing", "free"],
   closing: ["free"],
 } as const satisfies Record<SessionState, readonly SessionState[]>;
 

@@ -10,29 +10,33 @@
  *      │                                           │             │  └──── connected ───────┘
  *      └── client gone ─▶ closing ◀── anything else┴─────────────┴── no server in time
  *
- * Bytes are safe because of three rules. A direction has one request at a time, receive or send, so at most
- * one buffer is in flight and a full peer stops its source. The first flight is sent again only from
- * judging, with the proof of DESIGN section 6, and only once. A completion of an earlier upstream socket is
- * told by its epoch and touches nothing.
+ * Bytes (relay.ts) are safe because of three rules. A direction has one request at a time, receive or send, so at
+ * most one buffer is in flight and a full peer stops its source. The first flight is sent again only from
+ * judging, with the proof of DESIGN section 6 (upstream-proof.ts), and only once. A completion of an earlier upstream
+ * socket is told by its epoch and touches nothing.
+ *
+ * A session can leave: suspend() cancels its requests, which may still bring bytes or say how many went out, and
+ * begins no others; leave() then makes a record of it, and adopt() goes on from one. Waiting, connecting, unproven and
+ * open leave as they are, judging becomes connecting or closing first, closing ends.
  *
  * Read DESIGN.md section 6 and pool/entry-table.ts first.
  */
-import { SHUT_WR } from "../../native/abi/socket.ts";
+import { ECANCELED } from "../../native/abi/errno.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { setLingerZero } from "../../native/sockopt.ts";
 import type { Ending } from "../../pool/entry-table.ts";
 import type { ConnectionPath } from "../status.ts";
 import type { ListenerState, SessionServices } from "./engine.ts";
 import * as limits from "./limits.ts";
-import { OP, SessionRequests } from "./session-requests.ts";
+import { Relay, type RelayOwner } from "./relay.ts";
+import { type MovingSession, PORTABLE_STATES, type PortableState } from "./session-record.ts";
+import { OP } from "./session-requests.ts";
 import { assertMove, type SessionState } from "./session-state.ts";
 import type { Server } from "./upstream.ts";
-import { UpstreamProof } from "./upstream-proof.ts";
-import { UpstreamSocket } from "./upstream-socket.ts";
 
 const NONE = -1;
 
-export class Session {
+export class Session implements RelayOwner {
   readonly slot: number;
   state: SessionState = "free";
   /** Where its client came from; set by begin(). */
@@ -42,22 +46,11 @@ export class Session {
   /** Position in the engine's list of sessions in use. */
   listIndex = NONE;
   readonly #services: SessionServices;
-  readonly #requests: SessionRequests;
-  readonly #upstream = new UpstreamSocket();
-  readonly #proof: UpstreamProof;
-  #client = NONE;
+  readonly #relay: Relay;
   #server: Server | undefined;
   #path: ConnectionPath = "failed";
-  #sendingFlight = false;
-  /** Bytes received from one side and not yet sent to the other. */
-  #upBuffer = NONE;
-  #upLength = 0;
-  #downBuffer = NONE;
-  #clientEnded = false;
-  #upstreamEnded = false;
-  #clientEndedFirst = false;
-  #finSent = false;
   #serversTried = 0;
+  /** When it went to the upstream; 0 once the first byte came back. */
   #startedMs = 0;
   #stateSinceMs = 0;
   #lastActivityMs = 0;
@@ -66,50 +59,104 @@ export class Session {
   constructor(slot: number, services: SessionServices) {
     this.slot = slot;
     this.#services = services;
-    this.#requests = new SessionRequests(services.driver, slot);
-    this.#proof = new UpstreamProof(services.flights, this.#upstream);
+    this.#relay = new Relay(slot, services, this);
   }
 
   /** Begins with an accepted socket, which the session owns from now on. */
   begin(listener: ListenerState, client: number, nowMs: number): void {
     this.listener = listener;
-    this.#client = client;
+    this.#relay.begin(client, listener.share.route);
+    this.#server = undefined;
     this.#path = "failed";
-    this.#clientEnded = false;
-    this.#upstreamEnded = false;
-    this.#clientEndedFirst = false;
-    this.#finSent = false;
-    this.#proof.reset();
-    this.#sendingFlight = false;
     this.#serversTried = 0;
     this.#startedMs = nowMs;
     this.#lastActivityMs = nowMs;
     this.#move("waiting", nowMs);
     this.#deadline(nowMs + listener.share.takeAfterMs);
-    this.#requests.receive(OP.clientRecv, client);
+    this.#relay.listenToClient();
+  }
+
+  /** Goes on with a session that left another engine; its sockets are this one's from now on. */
+  adopt(listener: ListenerState, { record, sockets }: MovingSession, nowMs: number): void {
+    this.listener = listener;
+    this.#relay.adopt(sockets.client, listener.share.route, record);
+    this.#server = listener.upstream.named(record.server);
+    this.#path = record.path;
+    this.#serversTried = record.serversTried;
+    this.#startedMs = record.firstByteAgeMs === undefined ? 0 : nowMs - record.firstByteAgeMs;
+    this.#lastActivityMs = nowMs - record.idleMs;
+    this.#connectDeadlineMs = nowMs + record.connectLeftMs;
+    if (sockets.upstream !== undefined)
+      this.#relay.upstream.adopt(this.#server, sockets.upstream, record.lease);
+    this.#move(record.state, nowMs);
+    this.#stateSinceMs = nowMs - record.stateAgeMs;
+    this.#resume(record.state, nowMs);
+  }
+
+  /** Cancels what is under way and begins nothing new, until leave(). False: it ends or judges a reset, ask later. */
+  suspend(): boolean {
+    if (!(PORTABLE_STATES as readonly SessionState[]).includes(this.state)) return false;
+    this.#relay.isSuspended = true;
+    this.#relay.requests.cancelAll();
+    return true;
+  }
+
+  /** After suspend(): "leaving" until nothing is in the kernel's hands, "staying" when it turned out that it ends. */
+  get departure(): "staying" | "leaving" | "ready" {
+    if (!this.#relay.isSuspended) return "staying";
+    return this.#relay.requests.isIdle ? "ready" : "leaving";
+  }
+
+  /** Gives the session up: it is the caller's, sockets and all, and this object is free. Only when "ready". */
+  leave(nowMs: number): MovingSession {
+    const { driver } = this.#services;
+    const state = this.state as PortableState;
+    // A connect begun cannot be continued elsewhere: nothing was sent on it, the next owner begins another.
+    if (state === "connecting") this.#relay.dropUpstream("passive");
+    const { fd, lease } = this.#relay.upstream.release();
+    const sockets = { client: this.#relay.client, upstream: fd === NONE ? undefined : fd };
+    const record = {
+      ...this.#relay.record(),
+      state,
+      listener: this.listener.share.name,
+      upstream: this.listener.upstream.name,
+      server: this.#server?.name,
+      lease,
+      path: this.#path,
+      serversTried: this.#serversTried,
+      firstByteAgeMs: this.#startedMs === 0 ? undefined : nowMs - this.#startedMs,
+      stateAgeMs: nowMs - this.#stateSinceMs,
+      idleMs: nowMs - this.#lastActivityMs,
+      connectLeftMs: this.#connectDeadlineMs - nowMs,
+    };
+    driver.disown(sockets.client);
+    if (sockets.upstream !== undefined) driver.disown(sockets.upstream);
+    this.#free(nowMs);
+    return { record, sockets };
   }
 
   /** One completion. `tag` is what the request was queued with. */
   complete(tag: number, result: number, bufferId: number, nowMs: number): void {
-    const op = this.#requests.complete(tag);
+    const relay = this.#relay;
+    const op = relay.requests.complete(tag);
     if (this.state === "closing" || op === undefined) {
       if (bufferId >= 0) this.#services.driver.release(bufferId);
-      if (this.state === "closing" && this.#requests.isIdle) this.#end(nowMs);
+      if (this.state === "closing" && relay.requests.isIdle) this.#end(nowMs);
       return;
     }
-    this.#lastActivityMs = nowMs;
+    if (result !== -ECANCELED) this.#lastActivityMs = nowMs;
     switch (op) {
       case OP.clientRecv:
-        this.#onClientReceived(result, bufferId, nowMs);
+        relay.onClientReceived(result, bufferId, nowMs);
         break;
       case OP.upstreamSend:
-        this.#onUpstreamSent(result, nowMs);
+        relay.onUpstreamSent(result, nowMs);
         break;
       case OP.upstreamRecv:
-        this.#onUpstreamReceived(result, bufferId, nowMs);
+        relay.onUpstreamReceived(result, bufferId, nowMs);
         break;
       case OP.clientSend:
-        this.#onClientSent(result, nowMs);
+        relay.onClientSent(result, nowMs);
         break;
       case OP.connect:
         this.#onConnected(result, nowMs);
@@ -119,6 +166,7 @@ export class Session {
 
   /** The deadline has passed. */
   expire(nowMs: number): void {
+    if (this.#relay.isSuspended) return;
     switch (this.state) {
       case "waiting":
         this.#attach(nowMs);
@@ -149,115 +197,39 @@ export class Session {
     if (this.state !== "closing" && this.state !== "free") this.#close("reset", nowMs);
   }
 
-  // --- from the client ----------------------------------------------------------------------------------------
+  // RelayOwner
 
-  #onClientReceived(result: number, bufferId: number, nowMs: number): void {
-    if (result < 0) {
-      this.#close("reset", nowMs);
-      return;
-    }
-    if (result === 0) {
-      this.#clientEnded = true;
-      if (!this.#upstreamEnded) this.#clientEndedFirst = true;
-    } else {
-      this.#upBuffer = bufferId;
-      this.#upLength = result;
-      this.#services.counters.add(this.listener.share.route, "bytesUpstream", result);
-    }
-    if (this.state === "waiting") this.#attach(nowMs);
-    else if (this.state === "unproven" || this.state === "open") this.#sendUpstream(nowMs);
-    // connecting, judging: what was received waits until there is a connection
+  onClientFirst(nowMs: number): void {
+    if (!this.#relay.isSuspended) this.#attach(nowMs);
   }
 
-  /** Passes on what the client sent: a flight to be sent again, its bytes, then its end. */
-  #sendUpstream(nowMs: number): void {
-    if (this.#requests.isPending(OP.upstreamSend)) return; // its completion comes back here
-    const { flight } = this.#proof;
-    if (flight.isKept && this.state === "open") {
-      this.#sendingFlight = true;
-      this.#requests.send(OP.upstreamSend, this.#upstream.fd, flight.address, flight.length);
-    } else if (this.#upBuffer !== NONE) {
-      const address = this.#services.driver.buffers.address(this.#upBuffer);
-      if (this.state === "unproven") this.#proof.onSend(address, this.#upLength);
-      this.#requests.send(OP.upstreamSend, this.#upstream.fd, address, this.#upLength);
-    } else if (this.#clientEnded) {
-      this.#endUpstream(nowMs);
-    } else if (!this.#requests.isPending(OP.clientRecv)) {
-      this.#requests.receive(OP.clientRecv, this.#client, this.#upLength >= limits.BUFFER_SIZE); // the one begun before a replay may still wait
-    }
+  onClientFailed(nowMs: number): void {
+    this.#close("reset", nowMs);
   }
 
-  #onUpstreamSent(result: number, nowMs: number): void {
-    if (this.#sendingFlight) {
-      this.#sendingFlight = false;
-      this.#proof.flight.drop();
-    } else {
-      this.#releaseUp();
-    }
-    if (this.state === "judging") this.#judge(nowMs);
-    else if (result < 0) this.#onUpstreamReset(nowMs);
-    else {
-      this.#proof.onSent(result);
-      this.#sendUpstream(nowMs);
-    }
-  }
-
-  #endUpstream(nowMs: number): void {
-    if (this.#finSent) return;
-    this.#finSent = true;
-    if (this.state === "unproven") this.#proof.flight.drop();
-    this.#passEnd(this.#upstream.fd, nowMs);
-  }
-
-  /** Sends a FIN to one side; when it is the second one, by closing both. */
-  #passEnd(fd: number, nowMs: number): void {
-    if (this.#finSent && this.#upstreamEnded) this.#close("fin", nowMs);
-    else this.#services.driver.shutdown(fd, SHUT_WR);
-  }
-
-  // --- from the upstream ----------------------------------------------------------------------------------------
-
-  #onUpstreamReceived(result: number, bufferId: number, nowMs: number): void {
-    if (result < 0) {
-      this.#onUpstreamReset(nowMs);
-      return;
-    }
+  onUpstreamHeard(bytes: number, nowMs: number): void {
     if (this.state === "unproven") this.#prove(nowMs);
-    if (result === 0) {
-      this.#upstreamEnded = true;
-      this.#passEnd(this.#client, nowMs);
-      return;
-    }
-    this.#countFirstByte(nowMs);
-    this.#downBuffer = bufferId;
-    this.#services.counters.add(this.listener.share.route, "bytesDownstream", result);
-    this.#requests.send(OP.clientSend, this.#client, this.#services.driver.buffers.address(bufferId), result);
-  }
-
-  #onClientSent(result: number, nowMs: number): void {
-    this.#releaseDown();
-    if (result < 0) this.#close("reset", nowMs);
-    else this.#requests.receive(OP.upstreamRecv, this.#upstream.fd, result >= limits.BUFFER_SIZE);
+    if (bytes > 0 && this.#startedMs !== 0) this.#countFirstByte(nowMs);
   }
 
   /** The upstream's socket failed. Before anything was heard of it, it may never have existed. */
-  #onUpstreamReset(nowMs: number): void {
-    if (this.state !== "unproven" || this.#finSent || !this.#proof.mayReplay(this.#upBuffer === NONE)) {
-      this.#close("reset", nowMs, "passive");
-      return;
-    }
-    this.#move("judging", nowMs);
-    this.#judge(nowMs);
+  onUpstreamFailed(nowMs: number): void {
+    if (this.state === "unproven" && this.#relay.mayReplay) this.#move("judging", nowMs);
+    if (this.state === "judging") this.#judge(nowMs);
+    else this.#close("reset", nowMs, "passive");
+  }
+
+  onBothEnded(nowMs: number): void {
+    this.#close("fin", nowMs);
   }
 
   #prove(nowMs: number): void {
-    this.#proof.prove();
+    this.#relay.proof.prove();
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
   }
 
   #countFirstByte(nowMs: number): void {
-    if (this.#startedMs === 0) return;
     this.#services.counters.observeFirstByte(this.#path, (nowMs - this.#startedMs) / 1e3);
     this.#startedMs = 0;
   }
@@ -275,7 +247,7 @@ export class Session {
     this.#startedMs = nowMs;
     this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
     const startedMs = performance.now();
-    if (!this.#upstream.take(server)) {
+    if (!this.#relay.upstream.take(server)) {
       this.#path = "direct";
       this.#connect(nowMs);
       return;
@@ -283,14 +255,14 @@ export class Session {
     this.#services.counters.observeMaterialize((performance.now() - startedMs) / 1e3);
     this.#path = "accelerated";
     this.#move("unproven", nowMs);
-    this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
-    if (this.#upBuffer !== NONE || this.#clientEnded) this.#sendUpstream(nowMs);
-    else this.#proof.acknowledge();
+    this.#relay.goOnDown();
+    if (this.#relay.hasClientSpoken) this.#relay.goOnUp(nowMs);
+    else this.#relay.proof.acknowledge();
     this.#watchUnproven(nowMs);
   }
 
   #watchUnproven(nowMs: number): void {
-    const look = this.#proof.look(nowMs - this.#stateSinceMs, this.#flightTimeoutMs());
+    const look = this.#relay.proof.look(nowMs - this.#stateSinceMs, this.#flightTimeoutMs());
     if (look === "proven") {
       this.#prove(nowMs);
     } else if (look === "lost") {
@@ -307,8 +279,8 @@ export class Session {
   }
 
   #judge(nowMs: number): void {
-    if (this.#requests.isPending(OP.upstreamSend)) return; // it fails too and comes back here
-    const verdict = this.#upstream.verdict();
+    if (this.#relay.requests.isPending(OP.upstreamSend)) return; // it fails too and comes back here
+    const verdict = this.#relay.upstream.verdict();
     if (verdict === "unborn") this.#replay(nowMs);
     else if (verdict === "other" || nowMs - this.#stateSinceMs >= limits.VERDICT_WAIT) {
       this.#close("reset", nowMs, "passive");
@@ -320,9 +292,9 @@ export class Session {
   /** The flight never arrived: sends it once more, over an ordinary connection. */
   #replay(nowMs: number): void {
     this.#path = "replayed";
-    this.#proof.replay();
-    this.#services.log.debug({ server: this.#upstream.serverName }, "replaying a first flight");
-    this.#dropUpstream("passive");
+    this.#relay.proof.replay();
+    this.#services.log.debug({ server: this.#server?.name }, "replaying a first flight");
+    this.#relay.dropUpstream("passive");
     this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
     this.#connect(nowMs);
   }
@@ -330,9 +302,10 @@ export class Session {
   #connect(nowMs: number): void {
     const server = this.#server!;
     if (this.state !== "connecting") this.#move("connecting", nowMs);
+    if (this.#relay.isSuspended) return;
     this.#serversTried += 1;
     try {
-      this.#upstream.open(server, this.#services.socketFlags);
+      this.#relay.upstream.open(server, this.#services.socketFlags);
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       this.#services.warnShortage(error.errno);
@@ -345,24 +318,24 @@ export class Session {
     this.#deadline(Math.min(this.#connectDeadlineMs, nowMs + share));
     const { sockaddr } = this.#services;
     sockaddr.bytes.set(server.sockaddr);
-    this.#requests.connect(this.#upstream.fd, sockaddr.address, server.sockaddr.length);
+    this.#relay.requests.connect(this.#relay.upstream.fd, sockaddr.address, server.sockaddr.length);
   }
 
   #onConnected(result: number, nowMs: number): void {
-    if (result < 0) {
-      this.#services.log.debug({ server: this.#upstream.serverName, errno: -result }, "connect failed");
+    if (result === -ECANCELED && !this.#relay.upstream.isEstablished) return; // leave() says what becomes of it
+    if (result < 0 && result !== -ECANCELED) {
+      this.#services.log.debug({ server: this.#server?.name, errno: -result }, "connect failed");
       this.#tryNextServer(nowMs);
       return;
     }
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
-    this.#requests.receive(OP.upstreamRecv, this.#upstream.fd);
-    const waiting = this.#upBuffer !== NONE || this.#proof.flight.isKept || this.#clientEnded;
-    if (waiting || !this.#requests.isPending(OP.clientRecv)) this.#sendUpstream(nowMs);
+    this.#relay.goOnDown();
+    this.#relay.goOnUp(nowMs);
   }
 
   #tryNextServer(nowMs: number): void {
-    this.#dropUpstream("passive");
+    this.#relay.dropUpstream("passive");
     const { upstream } = this.listener;
     if (this.#serversTried >= upstream.size || nowMs >= this.#connectDeadlineMs) {
       this.#close("reset", nowMs);
@@ -372,10 +345,33 @@ export class Session {
     this.#connect(nowMs);
   }
 
-  /** Lets go of the upstream socket; late completions of its requests are told by their epoch. */
-  #dropUpstream(ending: Ending): void {
-    this.#requests.abandonUpstream();
-    this.#upstream.drop(this.#services.driver, ending, this.#proof.bytesSent);
+  /** Goes on where another engine stopped. */
+  #resume(state: PortableState, nowMs: number): void {
+    const relay = this.#relay;
+    switch (state) {
+      case "waiting":
+        this.#deadline(this.#stateSinceMs + this.listener.share.takeAfterMs);
+        if (relay.hasClientSpoken) this.#attach(nowMs);
+        else relay.listenToClient();
+        break;
+      case "connecting":
+        if (!relay.hasClientSpoken) relay.listenToClient();
+        this.#serversTried -= 1; // the same one again
+        this.#server ??= this.listener.upstream.next();
+        if (this.#server) this.#connect(nowMs);
+        else this.#close("reset", nowMs);
+        break;
+      case "unproven":
+      case "open":
+        this.#deadline(nowMs); // what the state waits for is looked up at once
+        relay.goOnDown();
+        relay.goOnUp(nowMs);
+        break;
+      default: {
+        const unreachable: never = state;
+        throw new Error(`session in state ${String(unreachable)}`);
+      }
+    }
   }
 
   // --- the end ----------------------------------------------------------------------------------------------------
@@ -393,41 +389,40 @@ export class Session {
   #close(
     how: "fin" | "reset",
     nowMs: number,
-    ending: Ending = how === "fin" ? this.#finEnding() : "reset",
+    ending: Ending = how === "fin" ? this.#relay.finEnding : "reset",
   ): void {
     const { driver, counters } = this.#services;
+    const relay = this.#relay;
     const reached = this.state === "open" || this.state === "unproven" || this.state === "judging";
     counters.countPath(this.listener.share.route, reached ? this.#path : "failed");
     this.#move("closing", nowMs);
     this.#deadline(nowMs + limits.CLOSE_LIMIT);
-    this.#requests.cancelClient();
+    relay.requests.cancelClient();
     if (how === "reset") {
-      setLingerZero(this.#client);
-      if (this.#upstream.isOpen) setLingerZero(this.#upstream.fd);
+      setLingerZero(relay.client);
+      if (relay.upstream.isOpen) setLingerZero(relay.upstream.fd);
     }
-    this.#dropUpstream(ending);
-    driver.close(this.#client);
-    this.#client = NONE;
-    if (this.#requests.isIdle) this.#end(nowMs);
-  }
-
-  /** Who closed first decides whose TIME_WAIT it is. */
-  #finEnding(): Ending {
-    return this.#upstreamEnded && !this.#clientEndedFirst ? "passive" : "active";
+    relay.dropUpstream(ending);
+    driver.close(relay.client);
+    if (relay.requests.isIdle) this.#end(nowMs);
   }
 
   /** Nothing is in the kernel's hands any more: only now may buffers be someone else's. */
   #end(nowMs: number): void {
-    this.#proof.flight.drop();
-    if (this.#upBuffer !== NONE) this.#releaseUp();
-    if (this.#downBuffer !== NONE) this.#releaseDown();
+    this.#free(nowMs);
+    this.#services.ended(this);
+  }
+
+  #free(nowMs: number): void {
+    this.#relay.clear();
+    this.#relay.client = NONE;
     this.#deadline(Number.POSITIVE_INFINITY);
     this.#move("free", nowMs);
-    this.#services.ended(this);
   }
 
   #move(to: SessionState, nowMs: number): void {
     assertMove(this.state, to);
+    if (to === "judging" || to === "closing") this.#relay.isSuspended = false; // it does not leave now
     this.state = to;
     this.#stateSinceMs = nowMs;
   }
@@ -435,15 +430,5 @@ export class Session {
   #deadline(deadlineMs: number): void {
     this.deadlineMs = deadlineMs;
     this.#services.watch(deadlineMs);
-  }
-
-  #releaseUp(): void {
-    this.#services.driver.release(this.#upBuffer);
-    this.#upBuffer = NONE;
-  }
-
-  #releaseDown(): void {
-    this.#services.driver.release(this.#downBuffer);
-    this.#downBuffer = NONE;
   }
 }

@@ -6,10 +6,19 @@
 import { FirstFlight, isAcknowledged, sentOneSegmentOnly } from "./first-flight.ts";
 import type { Flights } from "./flights.ts";
 import * as limits from "./limits.ts";
+import type { ProofRecord } from "./session-record.ts";
 import type { UpstreamSocket } from "./upstream-socket.ts";
 
 /** What a look at an unproven connection says: it exists, it is given up, or when to look again, ms of its age. */
 export type Look = "proven" | "lost" | number;
+
+const NOTHING: ProofRecord = {
+  flight: undefined,
+  bytesSent: 0,
+  ackSent: false,
+  acksSent: 0,
+  silenceReported: false,
+};
 
 export class UpstreamProof {
   /** Kept while it may have to be sent again. */
@@ -30,12 +39,23 @@ export class UpstreamProof {
     return this.#bytesSent;
   }
 
-  /** For a new session: nothing is sent, no flight is kept. */
-  reset(): void {
-    this.#bytesSent = 0;
-    this.#ackSent = false;
-    this.#acksSent = 0;
-    this.#silenceReported = false;
+  /** Begins with what another session knew, or with nothing. */
+  begin(record: ProofRecord = NOTHING): void {
+    this.#bytesSent = record.bytesSent;
+    this.#ackSent = record.ackSent;
+    this.#acksSent = record.acksSent;
+    this.#silenceReported = record.silenceReported;
+    if (record.flight) this.flight.put(record.flight);
+  }
+
+  record(): ProofRecord {
+    return {
+      flight: this.flight.isKept ? this.flight.copy() : undefined,
+      bytesSent: this.#bytesSent,
+      ackSent: this.#ackSent,
+      acksSent: this.#acksSent,
+      silenceReported: this.#silenceReported,
+    };
   }
 
   /** The bytes are about to be sent on an unproven connection. */
@@ -44,8 +64,26 @@ export class UpstreamProof {
     else this.flight.drop(); // a second segment: a reset would no longer prove anything
   }
 
-  onSent(bytes: number): void {
+  /**
+   * The socket took `bytes` of the client's. Not all (`isWhole` false): what is left goes out as a second segment, or
+   * nothing did and the next send is the first.
+   */
+  onSent(bytes: number, isWhole: boolean): void {
     this.#bytesSent += bytes;
+    if (!isWhole) this.flight.drop();
+  }
+
+  /** `bytes` of the flight went out once more, on an ordinary connection. */
+  onResent(bytes: number): void {
+    this.#bytesSent += bytes;
+    this.flight.advance(bytes);
+  }
+
+  /** What is left of a flight that is to be sent again, which is no longer kept. */
+  takeFlight(): Uint8Array | undefined {
+    const left = this.flight.isKept ? this.flight.copy() : undefined;
+    this.flight.drop();
+    return left;
   }
 
   /** Nothing to send yet, but the server may speak first. What the client says after this is never replayed. */

@@ -1,6 +1,8 @@
+import { TCP_CLOSE_WAIT, TCP_ESTABLISHED } from "../../native/abi/tcp.ts";
 import { newTcpSocket } from "../../native/net/tcp-socket.ts";
+import { getTcpInfo } from "../../native/sockopt.ts";
 import type { Ending, Verdict } from "../../pool/entry-table.ts";
-import type { Lease } from "../../pool/taker.ts";
+import type { Lease, LeaseRecord } from "../../pool/taker.ts";
 import type { Driver } from "./driver.ts";
 import type { Server } from "./upstream.ts";
 
@@ -20,8 +22,10 @@ export class UpstreamSocket {
     return this.#fd !== NONE;
   }
 
-  get serverName(): string | undefined {
-    return this.#server?.name;
+  /** True when a connect has succeeded, whether or not its request says so. */
+  get isEstablished(): boolean {
+    const { state } = getTcpInfo(this.#fd);
+    return state === TCP_ESTABLISHED || state === TCP_CLOSE_WAIT;
   }
 
   /** An established socket from the server's pool. False: it has none ready, or no pool. */
@@ -37,6 +41,21 @@ export class UpstreamSocket {
   open(server: Server, socketFlags: number): void {
     this.#server = server;
     this.#fd = newTcpSocket(server.family, socketFlags).release();
+  }
+
+  /** Goes on with a socket that another session had, made of the half-open that `lease` tells of, if of one. */
+  adopt(server: Server | undefined, fd: number, lease: LeaseRecord | undefined): void {
+    this.#server = server;
+    this.#fd = fd;
+    this.#lease = lease && server?.taker?.adopt(fd, lease);
+  }
+
+  /** Hands the socket over, the lease's entry with it. */
+  release(): { readonly fd: number; readonly lease: LeaseRecord | undefined } {
+    const handed = { fd: this.#fd, lease: this.#lease && this.#server?.taker?.record(this.#lease) };
+    this.#fd = NONE;
+    this.#lease = undefined;
+    return handed;
   }
 
   /** Completes a leased socket's handshake by a raw ACK, so that a server which speaks first can. */

@@ -74,6 +74,10 @@ export class UpstreamServers {
     return chosen;
   }
 
+  named(name: string | undefined): Server | undefined {
+    return this.#servers.find((server) => server.name === name);
+  }
+
   /** The server after `server` in the list, for another try. */
   after(server: Server): Server {
     const at = this.#servers.indexOf(server);

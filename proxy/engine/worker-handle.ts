@@ -10,6 +10,8 @@ export class DriverUnavailableError extends Error {
   override readonly name = "DriverUnavailableError";
 }
 
+type Departed = Extract<FromWorker, { kind: "departed" }>;
+
 export class WorkerHandle {
   readonly driver: string;
   /** Why the driver is not the better one, if it is not. */
@@ -20,6 +22,7 @@ export class WorkerHandle {
   readonly #listening = new Map<number, () => void>();
   readonly #unlistened = new Map<number, () => void>();
   #exited: Promise<void>;
+  #onDeparted: ((departed: Departed) => void) | undefined;
   #running = true;
 
   private constructor(worker: Worker, started: FromWorker & { kind: "started" }, log: Logger) {
@@ -69,6 +72,14 @@ export class WorkerHandle {
     return done;
   }
 
+  /** Takes up to `max` sessions out. Their sockets are the caller's. */
+  depart(max: number): Promise<Departed> {
+    return new Promise((resolve) => {
+      this.#onDeparted = resolve;
+      this.send({ kind: "depart", max });
+    });
+  }
+
   /** Stops accepting. Resolves when the last session has ended and the thread is gone. */
   drain(): Promise<void> {
     this.send({ kind: "drain" });
@@ -87,6 +98,9 @@ export class WorkerHandle {
         break;
       case "unlistened":
         this.#settle(this.#unlistened, message.id);
+        break;
+      case "departed":
+        this.#onDeparted?.(message);
         break;
       case "drained":
         this.#running = false;

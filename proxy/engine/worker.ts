@@ -33,6 +33,7 @@ class EngineWorker {
       log: forwardingLogger(data.logLevel, (line) => this.#tell(line)),
       socketFlags: SOCKET_FLAGS,
       onWake: () => this.#receive(),
+      onDeparted: (sessions, left) => this.#tell({ kind: "departed", sessions, left }),
       onUnlistened: (id) => this.#tell({ kind: "unlistened", id }),
     });
     new Int32Array(data.descriptors.wakeFds)[data.index] = this.#wakeUp.fd.number;
@@ -73,6 +74,12 @@ class EngineWorker {
         break;
       case "unlisten":
         this.#engine.unlisten(message.id);
+        break;
+      case "depart":
+        this.#engine.depart(message.max);
+        break;
+      case "adopt":
+        this.#engine.adopt(message.listener, message.sessions);
         break;
       case "drain":
         this.#engine.drain();
