@@ -1,5 +1,7 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
+import { SyscallError } from "../native/errno.ts";
+import { HandshakeRing } from "../native/net/handshake-ring.ts";
 import { probeRing } from "../native/ring/probe.ts";
 import { runLoopbackTrial } from "./loopback-trial.ts";
 import {
@@ -50,6 +52,7 @@ export async function diagnose(): Promise<Diagnosis> {
     checkFilter(),
     await checkRepair(),
     checkRing(),
+    checkBpf(),
     checkTimestamps(),
     checkPorts(),
     checkOpenFiles(),
@@ -114,6 +117,30 @@ function checkRing(): Check {
     found: available ? `${there.join(", ")}${without}` : `${missing.join(", ")}; epoll is used instead`,
     remedy: remedy ?? "sysctl kernel.io_uring_disabled=0, and allow io_uring in the seccomp profile",
   };
+}
+
+function checkBpf(): Check {
+  const refusal = tryBpf();
+  return {
+    name: "bpf",
+    ok: refusal === undefined,
+    required: false,
+    found:
+      refusal === undefined
+        ? "handshakes are heard by eBPF filters on our own sockets"
+        : `${describeSyscallError(refusal)}; a raw socket is used instead, to which the kernel offers every TCP packet`,
+    remedy: "grant CAP_BPF, outside of user namespaces, and allow bpf in the seccomp profile",
+  };
+}
+
+function tryBpf(): SyscallError | undefined {
+  try {
+    new HandshakeRing().close();
+    return undefined;
+  } catch (error) {
+    if (error instanceof SyscallError) return error;
+    throw error;
+  }
 }
 
 function checkTimestamps(): Check {

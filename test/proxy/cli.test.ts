@@ -101,6 +101,7 @@ const NAMES = [
   "socket-filter",
   "tcp-repair",
   "io_uring",
+  "bpf",
   "tcp_timestamps",
   "ip_local_port_range",
   "open-files",
@@ -131,7 +132,9 @@ function readChecks(stdout: string): DoctorJson {
 if (isRoot) {
   doctor("given root, then every required check is ok and exit 0", async () => {
     const { code, stdout, stderr } = await runCommand(["doctor", "--json"]);
-    assert.ok(readChecks(stdout).ok, stdout);
+    const { ok, checks } = readChecks(stdout);
+    assert.ok(ok, stdout);
+    assert.is(checks.find(({ name }) => name === "bpf")?.ok, true);
     assert.is(code, 0);
     assert.is(stderr, "");
   });
@@ -140,6 +143,9 @@ if (isRoot) {
     const { code, stdout } = await runCommand(["doctor", "--json"], UNPRIVILEGED);
     const { ok, checks } = readChecks(stdout);
     assert.not(ok);
+    const bpf = checks.find(({ name }) => name === "bpf");
+    assert.is(bpf?.ok, false);
+    assert.match(bpf?.found ?? "", /EPERM; a raw socket is used instead/);
     assert.is(code, 1);
     const failed = checks.filter((one) => one.required && !one.ok).map(({ name }) => name);
     // Whether a filter on a TCP socket needs CAP_NET_ADMIN depends on the kernel.
