@@ -50,10 +50,11 @@ function examine(fd: number): Held | RepairError {
     stateOf(readNegotiated(fd).state, { fd });
     const ulp = readText(fd, so.IPPROTO_TCP, tcp.TCP_ULP);
     if (ulp !== "") return refuse(`has the kernel do ${ulp} on it, whose state cannot be read`);
-    const [local, remote] = [readEnd(fd, "local"), readEnd(fd, "remote")];
-    if (local.scope !== 0) return refuse("is between link-local addresses, which mean nothing elsewhere");
+    const { scope, ...local } = readEnd(fd, "local");
+    if (scope !== 0) return refuse("is between link-local addresses, which mean nothing elsewhere");
+    const { address, port } = readEnd(fd, "remote");
     const reuse = readInt(fd, so.SOL_SOCKET, so.SO_REUSEADDR);
-    return { fd, local, remote, later: [{ name: "SO_REUSEADDR", value: reuse }] };
+    return { fd, local, remote: { address, port }, later: [{ name: "SO_REUSEADDR", value: reuse }] };
   } catch (error) {
     if (error instanceof RepairError) return error;
     if (!(error instanceof SyscallError)) throw error;
