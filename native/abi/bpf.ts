@@ -29,7 +29,6 @@ export const BPF_MOV = 0xb0;
 export const BPF_JA = 0x00;
 export const BPF_JEQ = 0x10;
 export const BPF_JSET = 0x40;
-export const BPF_JNE = 0x50;
 export const BPF_CALL = 0x80;
 export const BPF_EXIT = 0x90;
 export const BPF_JLT = 0xa0;

@@ -21,7 +21,7 @@ export interface Instruction {
 export type Line = Instruction | readonly Instruction[] | string;
 
 type Alu = typeof abi.BPF_ADD | typeof abi.BPF_AND | typeof abi.BPF_RSH | typeof abi.BPF_MOV;
-type Condition = typeof abi.BPF_JEQ | typeof abi.BPF_JNE | typeof abi.BPF_JSET | typeof abi.BPF_JLT;
+type Condition = typeof abi.BPF_JEQ | typeof abi.BPF_JSET | typeof abi.BPF_JLT;
 
 /** dst = dst `operation` imm, in 64 bits; imm is sign-extended. */
 export const alu = (operation: Alu, dst: Register, imm: number): Instruction => ({
