@@ -11,9 +11,12 @@
  */
 import { wakeEventFd } from "../native/eventfd.ts";
 
-/** Words of the header; behind it, for each thread, how many of its own stand in line, then how many are granted. */
-const HEADER = { limit: 0, used: 1, lent: 2, cost: 3, inLine: 4, turn: 5 } as const;
+/** Words of the header. */
+const HEADER = { limit: 0, used: 1, lent: 2, cost: 3, inLine: 4, turn: 5, listening: 6 } as const;
 const HEADER_WORDS = 8;
+/** Behind it three words for each thread: how many of its own stand in line, how many were let in, 1 if it listens. */
+const THREAD = { inLine: 0, granted: 1, listening: 2 } as const;
+const THREAD_WORDS = 3;
 const NONE = -1;
 
 /** What a thread needs to use a gate; structured-cloneable. */
@@ -38,7 +41,7 @@ export class Gate {
   /** A new gate for the threads that `wakeFds` names. Who enters takes `cost` of `limit`. */
   static create(wakeFds: SharedArrayBuffer, limit: number, cost = 1): GateShare {
     const threads = wakeFds.byteLength / 4;
-    const words = new SharedArrayBuffer((HEADER_WORDS + 2 * threads) * 4);
+    const words = new SharedArrayBuffer((HEADER_WORDS + THREAD_WORDS * threads) * 4);
     const view = new Int32Array(words);
     view[HEADER.limit] = limit;
     view[HEADER.cost] = cost;
@@ -74,25 +77,32 @@ export class Gate {
     Atomics.add(this.#words, HEADER.used, this.#get("cost"));
   }
 
-  /** Stands in line although there may be room, for the next that leaves. False: nobody is inside to leave. */
-  awaitLeave(): boolean {
-    this.#standInLine();
-    return this.inside > 0 || !this.abandon();
+  /** Has this thread woken when the next one leaves, whatever room there is. False: nobody is inside to leave. */
+  listen(): boolean {
+    const at = this.#at(this.#thread, "listening");
+    if (Atomics.exchange(this.#words, at, 1) === 0) Atomics.add(this.#words, HEADER.listening, 1);
+    return this.inside > 0;
   }
 
   /** True when one of this thread's in line was let in since. */
   redeem(): boolean {
-    return this.#decrement(this.#grantedAt(this.#thread));
+    return this.#decrement(this.#at(this.#thread, "granted"));
   }
 
   leave(): void {
     this.#free(this.#get("cost"));
+    if (this.#get("listening") === 0) return;
+    for (let thread = 0; thread < this.#wakeFds.length; thread++) {
+      if (Atomics.exchange(this.#words, this.#at(thread, "listening"), 0) === 0) continue;
+      Atomics.sub(this.#words, HEADER.listening, 1);
+      wakeEventFd(this.#wakeFds[thread]!);
+    }
   }
 
   /** One of this thread's leaves the line. False: it had been let in meanwhile and is inside now. */
   abandon(): boolean {
     for (;;) {
-      if (this.#decrement(HEADER_WORDS + this.#thread)) break;
+      if (this.#decrement(this.#at(this.#thread, "inLine"))) break;
       if (this.redeem()) return false;
     }
     Atomics.sub(this.#words, HEADER.inLine, 1);
@@ -115,8 +125,8 @@ export class Gate {
     return Atomics.load(this.#words, HEADER[field]);
   }
 
-  #grantedAt(thread: number): number {
-    return HEADER_WORDS + this.#wakeFds.length + thread;
+  #at(thread: number, field: keyof typeof THREAD): number {
+    return HEADER_WORDS + THREAD_WORDS * thread + THREAD[field];
   }
 
   #take(amount: number): boolean {
@@ -133,7 +143,7 @@ export class Gate {
   }
 
   #standInLine(): void {
-    Atomics.add(this.#words, HEADER_WORDS + this.#thread, 1);
+    Atomics.add(this.#words, this.#at(this.#thread, "inLine"), 1);
     Atomics.add(this.#words, HEADER.inLine, 1);
   }
 
@@ -147,7 +157,7 @@ export class Gate {
         Atomics.sub(this.#words, HEADER.used, cost);
         continue;
       }
-      Atomics.add(this.#words, this.#grantedAt(thread), 1);
+      Atomics.add(this.#words, this.#at(thread, "granted"), 1);
       wakeEventFd(this.#wakeFds[thread]!);
     }
   }
@@ -158,7 +168,7 @@ export class Gate {
     const turn = Atomics.add(this.#words, HEADER.turn, 1) >>> 0;
     for (let step = 0; step < threads; step++) {
       const thread = (turn + step) % threads;
-      if (!this.#decrement(HEADER_WORDS + thread)) continue;
+      if (!this.#decrement(this.#at(thread, "inLine"))) continue;
       Atomics.sub(this.#words, HEADER.inLine, 1);
       return thread;
     }

@@ -113,8 +113,8 @@ export class Engine implements SessionServices, CompletionHandler {
   readonly #free: Session[] = [];
   /** Listeners in line at a gate, longest first. */
   readonly #waiting: Accepting[] = [];
-  /** Short listeners while nobody has a session whose end would bring a descriptor. */
-  readonly #stranded: Accepting[] = [];
+  /** Listeners for whose next client the system had no descriptor or memory. */
+  readonly #short: Accepting[] = [];
   #retryMs = Number.POSITIVE_INFINITY;
   #nextDeadlineMs = Number.POSITIVE_INFINITY;
   #nextListenerSlot = LISTENER_SLOTS;
@@ -204,7 +204,6 @@ export class Engine implements SessionServices, CompletionHandler {
     for (const listener of this.#waiting.splice(0)) {
       const { client, gates, at } = listener;
       if (!gates[at].abandon()) gates[at].leave();
-      if (client === NONE) continue;
       if (at === 1) gates[0].leave();
       this.driver.close(client);
     }
@@ -332,40 +331,26 @@ export class Engine implements SessionServices, CompletionHandler {
 
   /** Another thread woke us, perhaps because somebody of ours is at the head of a line. */
   #resume(): void {
+    if (this.#short.length > 0) this.#acceptAgain();
     if (this.#waiting.length === 0) return;
     for (const listener of this.#waiting.splice(0)) {
-      const gate = listener.gates[listener.at];
-      if (!gate.redeem()) {
-        this.#waiting.push(listener);
-      } else if (listener.client !== NONE) {
-        this.#passed(listener);
-      } else {
-        gate.leave(); // the descriptor is for whoever accepts first
-        if (!listener.closing) this.#accept(listener);
-      }
+      if (listener.gates[listener.at].redeem()) this.#passed(listener);
+      else this.#waiting.push(listener);
     }
   }
 
   /** The next session that ends, in whichever worker, brings one. Without a session nothing of ours will. */
   #awaitDescriptor(listener: Accepting, errno: number): void {
     this.warnShortage(errno);
-    listener.at = 1;
-    if (this.#descriptors.awaitLeave()) {
-      this.#waiting.push(listener);
-      return;
-    }
-    this.#stranded.push(listener);
+    this.#short.push(listener);
+    if (this.#descriptors.listen()) return;
     this.#retryMs = nowMs() + limits.SHORTAGE_RETRY;
     this.watch(this.#retryMs);
   }
 
-  #retryStranded(now: number): void {
-    if (this.#retryMs > now) {
-      this.watch(this.#retryMs);
-      return;
-    }
+  #acceptAgain(): void {
     this.#retryMs = Number.POSITIVE_INFINITY;
-    for (const listener of this.#stranded.splice(0)) if (!listener.closing) this.#accept(listener);
+    for (const listener of this.#short.splice(0)) if (!listener.closing) this.#accept(listener);
   }
 
   /** A free session, which is in use from now on. */
@@ -415,6 +400,7 @@ export class Engine implements SessionServices, CompletionHandler {
       if (session.deadlineMs <= now) session.expire(now);
       if (session.deadlineMs < this.#nextDeadlineMs) this.#nextDeadlineMs = session.deadlineMs;
     }
-    this.#retryStranded(now);
+    if (this.#retryMs <= now) this.#acceptAgain();
+    else this.watch(this.#retryMs);
   }
 }

@@ -96,14 +96,20 @@ gates("given one that goes when it was let in, then it is told that it is inside
   assert.is(gate.inside, 1);
 });
 
-gates("given nobody inside, then nobody waits for one to leave", ({ share }) => {
+gates("given a thread that listens, then the next who leaves wakes it, once", ({ share, wakers }) => {
   const words = share(10);
   const [a, b] = [new Gate(words, 0), new Gate(words, 1)];
-  assert.not(a.awaitLeave());
+  assert.not(a.listen(), "nobody is inside");
   assert.ok(b.enter());
-  assert.ok(a.awaitLeave());
+  assert.ok(b.enter());
+  assert.ok(a.listen());
+  assert.not(isAwake(wakers[0]));
   b.leave();
-  assert.ok(a.redeem());
+  assert.ok(isAwake(wakers[0]));
+  assert.not(a.redeem());
+  wakers[0].drain();
+  b.leave();
+  assert.not(isAwake(wakers[0]));
 });
 
 gates("given borrowed units, then they are a quarter at most and others have the rest", ({ share }) => {
