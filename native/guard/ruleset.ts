@@ -13,6 +13,7 @@
  * Read nft(8), "Verdict maps", and net/netfilter/nf_tables_api.c:nf_tables_delchain() first.
  */
 import { formatAddress, parseAddress } from "../address.ts";
+import { onTheWire } from "../repair/held.ts";
 import type { TcpEnd } from "../repair/image.ts";
 
 /** Packets with this mark (SO_MARK) pass the guard: those that we send ourselves to a connection in it. */
@@ -89,16 +90,6 @@ function elementOf({ local, remote }: GuardedTuple): { map: MapName; key: string
   if (ours.length !== theirs.length) throw new RangeError("a connection has both ends in one address family");
   const key = `${formatAddress(theirs)} . ${remote.port} . ${formatAddress(ours)} . ${local.port}`;
   return { map: ours.length === 4 ? "v4" : "v6", key };
-}
-
-/** The packets of a connection between IPv4-mapped addresses are IPv4. */
-function onTheWire(address: Uint8Array): Uint8Array {
-  const isMapped =
-    address.length === 16 &&
-    address[10] === 0xff &&
-    address[11] === 0xff &&
-    address.subarray(0, 10).every((byte) => byte === 0);
-  return isMapped ? address.subarray(12) : address;
 }
 
 const ELEMENT = /([0-9a-f.:]+) \. ([0-9]+) \. ([0-9a-f.:]+) \. ([0-9]+) : goto away/g;

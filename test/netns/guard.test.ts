@@ -30,7 +30,8 @@ const PRELOAD = new URL("../../scripts/typescript.mjs", import.meta.url).href;
 const PATIENCE_MS = 5_000;
 const QUIET_MS = 60;
 
-const scriptOf = (name: string): string => fileURLToPath(new URL(name, import.meta.url));
+const HOLDER = fileURLToPath(new URL("./guard-holder.ts", import.meta.url));
+const UNPRIVILEGED = fileURLToPath(new URL("./guard-unprivileged.ts", import.meta.url));
 const nft = (...args: string[]): string => {
   const { status, stdout, stderr } = spawnSync("nft", args, { encoding: "utf8" });
   assert.is(status, 0, stderr);
@@ -261,7 +262,7 @@ table.run();
 const processes = suite("guard: processes");
 
 const holder = (...args: string[]) =>
-  spawn(process.execPath, ["--import", PRELOAD, scriptOf("./guard-holder.ts"), ...args], {
+  spawn(process.execPath, ["--import", PRELOAD, HOLDER, ...args], {
     stdio: ["ignore", "pipe", "inherit"],
   });
 
@@ -305,7 +306,6 @@ errors("given neither library nor program, then the package is named", () => {
 for (const [backend, places] of BACKENDS) {
   errors(`given no CAP_NET_ADMIN and ${backend}, then it is named`, () => {
     const library = "library" in places ? places.library : "libnftables.so.1";
-    const script = scriptOf("./guard-unprivileged.ts");
     const args = [
       "--bounding-set",
       "-net_admin",
