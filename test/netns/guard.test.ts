@@ -313,7 +313,7 @@ for (const [backend, places] of BACKENDS) {
       process.execPath,
       "--import",
       PRELOAD,
-      script,
+      UNPRIVILEGED,
       library,
     ];
     const { stdout, stderr } = spawnSync("setpriv", args, { encoding: "utf8" });
