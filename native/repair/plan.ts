@@ -37,12 +37,13 @@ const ANY_PORT_RANGE = setInt(IPPROTO_IP, IP_LOCAL_PORT_RANGE, 0);
 
 /**
  * TCP_MAXSEG for connect(), which takes it for advmss and for the peer's MSS. An ordinary connection
- * takes the timestamps off advmss when the SYN-ACK brings them (tcp_rcv_synsent_state_process).
+ * takes the timestamps off advmss when the SYN-ACK brings them (tcp_rcv_synsent_state_process). 0, which leaves it to
+ * the route, where the kernel refuses the number (loopback).
  */
 function maxseg(image: TcpImage): number {
   const timestamps = image.tsval !== undefined && image.live?.state !== "SYN_SENT";
   const advmss = image.advmss - (timestamps ? TCPOLEN_TSTAMP_ALIGNED : 0);
-  return Math.min(Math.max(advmss, TCP_MIN_MSS), MAX_TCP_WINDOW);
+  return advmss > MAX_TCP_WINDOW ? 0 : Math.max(advmss, TCP_MIN_MSS);
 }
 
 /**
