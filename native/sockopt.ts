@@ -21,6 +21,11 @@ function getInt(fd: number, level: number, name: number, option: string): number
   return memory.view.getInt32(0, true);
 }
 
+/** An option with an int value, by its numbers. */
+export function setIntOption(fd: number, level: number, name: number, value: number): void {
+  setInt(fd, level, name, value, `option ${name} of level ${level}`);
+}
+
 export function setReuseAddr(fd: number): void {
   setInt(fd, so.SOL_SOCKET, so.SO_REUSEADDR, 1, "SO_REUSEADDR");
 }

@@ -4,9 +4,9 @@
  */
 import { CookieStamps } from "./cookie-stamps.ts";
 import { CookieWatch, type Finding } from "./cookie-watch.ts";
-import type { LiveEntry } from "./destination.ts";
 import { ENTRY, OPTION_COOKIE } from "./entry-table.ts";
 import type { KeeperServices } from "./keeper.ts";
+import type { LiveEntry } from "./live-entry.ts";
 import type { Offers } from "./offers.ts";
 import type { PoolBlock } from "./pool-block.ts";
 import type { RttEstimator } from "./rtt.ts";

@@ -7,8 +7,9 @@
  *     another irs                      → stateful, with tcp_synack_retries = 0
  *     the same irs                     → cookies, or the SYN-ACK was lost: a second canary decides
  */
-import type { LiveEntry } from "./destination.ts";
+
 import { CANARY_INTERVAL, SYNACK_TIMEOUT } from "./limits.ts";
+import type { LiveEntry } from "./live-entry.ts";
 import type { RttEstimator } from "./rtt.ts";
 
 export type Finding = "stateful" | "cookies" | "unknown";

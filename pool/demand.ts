@@ -14,6 +14,12 @@ const ACTIVE_MIN = 5;
 /** Below this the peak counts as gone, so that an idle pool falls to min. */
 const PEAK_MIN = 0.5;
 
+/** What a demand goes on from in another process; `atMs` is of clock.nowMs(). */
+export interface DemandMemory {
+  readonly peak: number;
+  readonly atMs: number;
+}
+
 export class Demand {
   #windowStartsMs = 0;
   #windowEndsMs = 0;
@@ -26,6 +32,15 @@ export class Demand {
   /** Begins at `nowMs` as if a connection had come: who starts a proxy has clients. */
   constructor(nowMs: number) {
     this.#peakAtMs = nowMs;
+  }
+
+  get memory(): DemandMemory {
+    return { peak: this.#peak, atMs: this.#peakAtMs };
+  }
+
+  remember({ peak, atMs }: DemandMemory): void {
+    this.#peak = peak;
+    this.#peakAtMs = atMs;
   }
 
   /**

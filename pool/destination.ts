@@ -5,22 +5,25 @@
  * Read docs/how-it-works.md first, then net/ipv4/tcp_minisocks.c tcp_check_req() for
  * what an upstream does with a repeated SYN.
  */
-import type { Endpoint } from "../native/address.ts";
 import { formatEndpoint, parseAddress } from "../native/address.ts";
 import { SyscallError } from "../native/errno.ts";
 import type { SynTemplate } from "../native/net/tcp-socket.ts";
 import { ACK, type TcpSegment } from "../native/wire/tcp.ts";
+import { Arrivals } from "./arrivals.ts";
 import { CookieGuard } from "./cookie-guard.ts";
 import type { Finding } from "./cookie-watch.ts";
 import { Demand } from "./demand.ts";
 import { recordSyn, recordSynAck } from "./entry-record.ts";
 import { ENTRY } from "./entry-table.ts";
+import type { PoolMemory } from "./handover.ts";
 import { Health } from "./health.ts";
 import type { KeeperServices } from "./keeper.ts";
 import { Leases } from "./leases.ts";
 import * as limits from "./limits.ts";
+import type { LiveEntry } from "./live-entry.ts";
 import { Offers } from "./offers.ts";
 import { PoolBlock, type PoolShare } from "./pool-block.ts";
+import type { PoolSpec } from "./pool-spec.ts";
 import type { DestinationPorts, Port } from "./reservations.ts";
 import { Route } from "./route.ts";
 import { RttEstimator } from "./rtt.ts";
@@ -28,35 +31,12 @@ import { SequenceSource, tsvalAt } from "./sequence.ts";
 import { firstRefreshInterval, leaseWindow, openTimeout, refreshInterval, repeatAfter } from "./timing.ts";
 import { TokenBucket } from "./token-bucket.ts";
 
-/** What the configuration says about a pool. */
-export interface PoolSpec {
-  readonly id: number;
-  readonly upstream: string;
-  readonly server: Endpoint;
-  readonly min: number;
-  readonly max: number;
-  /** SYNs a second, repetitions included. */
-  readonly maxSynRate: number;
-  readonly maxAgeMs: number;
-}
-
-/** What only the keeper knows of an entry. Times are ms of clock.nowMs(). */
-export interface LiveEntry {
-  readonly index: number;
-  readonly destination: Destination;
-  readonly port: Port;
-  readonly openedAtMs: number;
-  slot: number;
-  sentAtMs: number;
-  attempts: number;
-  resetsSent: number;
-  /** Opened with one SYN, because it will be taken soon. */
-  isForNow: boolean;
-}
-
 export class Destination {
   readonly spec: PoolSpec;
   readonly block: PoolBlock;
+  readonly arrivals: Arrivals;
+  /** Given up for good. */
+  retired = false;
   readonly port: number;
   readonly address: Uint8Array;
   readonly #services: KeeperServices;
@@ -73,8 +53,6 @@ export class Destination {
   readonly #health: Health;
   readonly #route: Route;
   #opening = 0;
-  #retired = false;
-  #takesSeen = 0;
 
   constructor(spec: PoolSpec, services: KeeperServices, ports: DestinationPorts, secret: Uint8Array) {
     const address = parseAddress(spec.server.address);
@@ -89,6 +67,7 @@ export class Destination {
     this.#bucket = new TokenBucket(spec.maxSynRate, services.nowMs());
     this.#offers = new Offers(this.block);
     this.#demand = new Demand(services.nowMs());
+    this.arrivals = new Arrivals(this.block, this.#demand, this.#rtt);
     this.#cookies = new CookieGuard({
       services,
       block: this.block,
@@ -104,8 +83,7 @@ export class Destination {
 
   get share(): PoolShare {
     const { id, upstream, server, max } = this.spec;
-    const { socketOptions } = this.#services;
-    const { tsOffset } = this.#sequence;
+    const [{ socketOptions }, { tsOffset }] = [this.#services, this.#sequence];
     return { id, upstream, server, max, socketOptions, tsOffset, buffer: this.block.buffer };
   }
 
@@ -116,7 +94,7 @@ export class Destination {
 
   /** Brings the pool to its target; what takers did since lies within `spanMs`. Returns ms until the next call. */
   tend(nowMs: number, spanMs: number): number {
-    this.#countArrivals(nowMs, spanMs);
+    this.arrivals.count(nowMs, spanMs);
     this.#watchHealth(nowMs);
     const target = this.#target(nowMs);
     this.block.set("target", target);
@@ -139,15 +117,50 @@ export class Destination {
     this.#publishCounts();
   }
 
-  /** Gives up every half-open for good: nothing is opened any more. */
-  retire(nowMs: number): void {
-    this.#retired = true;
-    this.block.set("paused", 1);
-    this.release(nowMs);
+  /** Offers an entry to nobody any more. False: a taker has it. */
+  withdraw(entry: LiveEntry): boolean {
+    return this.#offers.withdraw(entry);
   }
 
-  get retired(): boolean {
-    return this.#retired;
+  /** What it learnt, for the same pool in another process. */
+  get memory(): PoolMemory {
+    return { rtt: this.#rtt.memory, demand: this.#demand.memory, isCookies: this.block.get("cookies") === 1 };
+  }
+
+  /** Goes on with what the same pool learnt in another process. */
+  remember({ rtt, demand, isCookies }: PoolMemory): void {
+    this.#rtt.remember(rtt);
+    this.#demand.remember(demand);
+    this.block.set("cookies", isCookies ? 1 : 0);
+    this.#publishRtt();
+  }
+
+  /** Goes on with an entry of another process, whose words are in the table already. */
+  adopt(entry: LiveEntry, nowMs: number): void {
+    const state = this.#services.table.state(entry.index);
+    this.#ports.adopt(entry.port);
+    if (state !== "resting") this.#live.set(entry.port.number, entry);
+    if (state === "resting") {
+      this.#services.schedule(nowMs + this.#leases.longestRest(entry), entry);
+    } else if (state === "opening") {
+      this.#opening += 1;
+      this.#services.schedule(entry.sentAtMs + openTimeout(this.#rtt), entry);
+    } else if (state === "ready") {
+      this.#ready.add(entry);
+      this.#services.schedule(entry.sentAtMs + refreshInterval(this.#rtt.srttMs), entry);
+      if (this.#ready.size <= this.spec.max) this.#offers.put(entry);
+      else this.#giveUp(entry, nowMs, "released");
+    } else {
+      this.#leases.begin(entry);
+    }
+    this.#publishCounts();
+  }
+
+  /** Gives up every half-open for good: nothing is opened any more. */
+  retire(nowMs: number): void {
+    this.retired = true;
+    this.block.set("paused", 1);
+    this.release(nowMs);
   }
 
   /** True while a leased entry is in use: the destination cannot be forgotten. */
@@ -199,10 +212,8 @@ export class Destination {
     this.#record(entry, segment, arrivedMs);
     this.#offers.put(entry);
     entry.attempts = 0;
-    const random = Math.random();
-    const interval = entry.isForNow
-      ? limits.TAKEN_SOON * (1 + random)
-      : firstRefreshInterval(this.#rtt.srttMs, random);
+    const [random, rttMs] = [Math.random(), this.#rtt.srttMs];
+    const interval = entry.isForNow ? limits.TAKEN_SOON * (1 + random) : firstRefreshInterval(rttMs, random);
     this.#services.schedule(entry.sentAtMs + interval, entry);
     this.#publishCounts();
   }
@@ -377,13 +388,6 @@ export class Destination {
     return true;
   }
 
-  #countArrivals(nowMs: number, spanMs: number): void {
-    const takes = (this.block.get("hits") + this.block.get("misses")) >>> 0;
-    const arrivals = (takes - this.#takesSeen) >>> 0;
-    this.#takesSeen = takes;
-    this.#demand.note(arrivals, nowMs, Math.max(this.#rtt.srttMs, 10) + 10, spanMs);
-  }
-
   #onTaken(entry: LiveEntry): void {
     this.#offers.settle(entry);
     this.#ready.delete(entry);
@@ -400,7 +404,7 @@ export class Destination {
 
   #target(nowMs: number): number {
     const { min, max } = this.spec;
-    if (this.#retired || !this.#health.isOpen) return 0;
+    if (this.retired || !this.#health.isOpen) return 0;
     // A ceiling that was learnt holds for all we have there, the canary too.
     const canaries = this.#health.isLowered && this.#cookies.canary !== undefined ? 1 : 0;
     const ceiling = this.#health.ceiling - canaries;
@@ -434,7 +438,7 @@ export class Destination {
       this.block.set("paused", 0);
       this.#services.log.info(this.#named(), "accelerating again after a pause");
     }
-    if (!this.#health.isOpen || this.#retired) return;
+    if (!this.#health.isOpen || this.retired) return;
     if (this.block.get("silentFlights") >= limits.BLACKHOLED_FLIGHTS) this.#pause(nowMs);
     else if (this.#offeredCount() >= Math.min(this.spec.min, this.#health.ceiling))
       this.block.set("settled", 1);
@@ -476,6 +480,10 @@ export class Destination {
 
   #sampleRtt(rttMs: number): void {
     this.#rtt.sample(rttMs);
+    this.#publishRtt();
+  }
+
+  #publishRtt(): void {
     this.block.set("leaseWindowMs", leaseWindow(this.#rtt.srttMs));
     this.block.set("rttUs", Math.round(this.#rtt.srttMs * 1e3));
   }

@@ -108,6 +108,17 @@ export class EntryTable {
     return this.bytes.subarray(at, at + length);
   }
 
+  /** All words of an entry, as bytes; a view into the table. */
+  bytesOf(entry: number): Uint8Array {
+    return this.bytes.subarray(entry * ENTRY_WORDS * 4, (entry + 1) * ENTRY_WORDS * 4);
+  }
+
+  /** Fills an entry nobody uses with the words another process had for it, in the state it has there. */
+  adopt(entry: number, words: Uint8Array, state: EntryState): void {
+    this.bytesOf(entry).set(words);
+    Atomics.store(this.words, entry * ENTRY_WORDS + ENTRY.state, CODE[state]);
+  }
+
   state(entry: number): EntryState {
     return ENTRY_STATES[Atomics.load(this.words, entry * ENTRY_WORDS + ENTRY.state)]!;
   }

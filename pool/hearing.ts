@@ -8,7 +8,7 @@ import { SyscallError } from "../native/errno.ts";
 import type { Fd } from "../native/fd.ts";
 import { HandshakeReceiver, type SegmentHandler } from "../native/net/handshake-receiver.ts";
 import { HandshakeRing } from "../native/net/handshake-ring.ts";
-import { type Reservation, reservePort } from "../native/net/tcp-socket.ts";
+import { guardPort, type Reservation, reservePort } from "../native/net/tcp-socket.ts";
 import type { IntOption } from "../native/repair/image.ts";
 import type { Logger } from "./logger.ts";
 
@@ -16,6 +16,8 @@ import type { Logger } from "./logger.ts";
 export interface PortGuard {
   /** An ephemeral port, which the caller owns. Throws SyscallError EADDRINUSE (no port left) or EMFILE. */
   reserve(): Reservation;
+  /** Guards a port that another process reserved. */
+  adopt(fd: Fd): void;
 }
 
 /** Hears SYN-ACKs and RSTs for guarded ports, and RSTs for the sockets made of half-opens, before TCP acts on them. */
@@ -78,6 +80,10 @@ class RawHearing implements Hearing, PortGuard {
     return reservePort(this.#dualStack);
   }
 
+  adopt(fd: Fd): void {
+    guardPort(fd);
+  }
+
   add(family: 4 | 6): boolean {
     if (this.#receivers.has(family)) return false;
     this.#receivers.set(family, new HandshakeReceiver(family));
@@ -112,6 +118,10 @@ class RingHearing implements Hearing, PortGuard {
 
   reserve(): Reservation {
     return reservePort(this.#dualStack, this.#ring.guard);
+  }
+
+  adopt(fd: Fd): void {
+    guardPort(fd, this.#ring.guard);
   }
 
   /** The programs hear both. */

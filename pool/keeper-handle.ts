@@ -2,13 +2,15 @@
 import { extname } from "node:path";
 import { Worker } from "node:worker_threads";
 import { wakeEventFd } from "../native/eventfd.ts";
-import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
 import type { GateShare } from "./gate.ts";
+import type { KeeperRecord, KeeperSettlement } from "./handover.ts";
 import type { HearingKind } from "./hearing.ts";
 import type { FromKeeper, KeeperThreadData, ToKeeper } from "./keeper-thread.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
+import type { PoolSpec } from "./pool-spec.ts";
+import { bootSecret } from "./sequence.ts";
 import { KeeperSignal } from "./signal.ts";
 
 /** What a thread needs besides a pool's share to take from it; structured-cloneable. */
@@ -34,16 +36,30 @@ interface Waiter {
   readonly reject: (error: Error) => void;
 }
 
+export interface KeeperHandleOptions {
+  readonly hearing?: HearingKind;
+  /** What reservations share with sessions. */
+  readonly descriptors?: GateShare;
+  /** See KeeperOptions. */
+  readonly secret?: Uint8Array;
+  readonly isHeld?: boolean;
+}
+
 export class KeeperHandle {
   readonly share: KeeperShare;
+  /** What sequence numbers are made with: another process that goes on needs the same. */
+  readonly secret: Uint8Array;
   readonly #worker: Worker;
   readonly #log: Logger;
   readonly #waiting = new Map<number, Waiter>();
+  #onHandedOver: ((record: KeeperRecord) => void) | undefined;
+  #onAdopted: (() => void) | undefined;
   #onStopped: (() => void) | undefined;
   #nextId = 1;
 
-  private constructor(worker: Worker, share: KeeperShare, log: Logger) {
+  private constructor(worker: Worker, share: KeeperShare, secret: Uint8Array, log: Logger) {
     this.#worker = worker;
+    this.secret = secret;
     this.#log = log;
     this.share = share;
     worker.on("message", (message: FromKeeper) => this.#onMessage(message));
@@ -57,7 +73,7 @@ export class KeeperHandle {
     logLevel: string,
     log: Logger,
     onCrash: (error: Error) => void,
-    { hearing = "auto", descriptors }: { hearing?: HearingKind; descriptors?: GateShare } = {},
+    { hearing = "auto", descriptors, secret, isHeld = false }: KeeperHandleOptions = {},
   ): Promise<KeeperHandle> {
     const data: KeeperThreadData = {
       table: new EntryTable().buffer,
@@ -65,6 +81,8 @@ export class KeeperHandle {
       logLevel,
       hearing,
       descriptors,
+      secret: secret ?? bootSecret(),
+      isHeld,
     };
     const script = new URL(`./keeper-thread${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(script, { workerData: data });
@@ -75,7 +93,8 @@ export class KeeperHandle {
       });
       worker.once("error", reject);
     });
-    return new KeeperHandle(worker, { table: data.table, signal: data.signal, wakeFd }, log);
+    const share = { table: data.table, signal: data.signal, wakeFd };
+    return new KeeperHandle(worker, share, data.secret, log);
   }
 
   /** Starts a pool. Rejects with PoolError ACCEL_EPERM without CAP_NET_RAW or CAP_NET_ADMIN. */
@@ -92,7 +111,33 @@ export class KeeperHandle {
     this.#send({ kind: "remove", id });
   }
 
-  /** Gives up every half-open and ends the thread. */
+  /** What it has, for another process to go on with; from now on it keeps nothing. The descriptors stay its own. */
+  handOver(): Promise<KeeperRecord> {
+    return new Promise((resolve) => {
+      this.#onHandedOver = resolve;
+      this.#send({ kind: "handOver" });
+    });
+  }
+
+  /** The other process did not go on: begins anew. */
+  takeBack(): void {
+    this.#send({ kind: "takeBack" });
+  }
+
+  /** Goes on with what another process kept, whose descriptors become the thread's. It was started `isHeld`. */
+  adopt(record: KeeperRecord): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onAdopted = resolve;
+      this.#send({ kind: "adopt", record });
+    });
+  }
+
+  /** Tells it what became known since it handed over or adopted. */
+  settle(settlement: KeeperSettlement): void {
+    this.#send({ kind: "settle", settlement });
+  }
+
+  /** Gives up every half-open, unless another process has them, and ends the thread. */
   async stop(): Promise<void> {
     const exited = new Promise<void>((resolve) => {
       this.#onStopped = resolve;
@@ -114,6 +159,14 @@ export class KeeperHandle {
       return;
     }
     if (message.kind === "started") return;
+    if (message.kind === "handedOver") {
+      this.#onHandedOver?.(message.record);
+      return;
+    }
+    if (message.kind === "adopted") {
+      this.#onAdopted?.();
+      return;
+    }
     if (message.kind === "log") {
       this.#log[message.level](message.fields, message.message);
       return;

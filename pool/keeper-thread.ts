@@ -4,13 +4,14 @@
  */
 import { parentPort, receiveMessageOnPort, workerData } from "node:worker_threads";
 import { SyscallError } from "../native/errno.ts";
-import type { PoolSpec } from "./destination.ts";
 import { EntryTable } from "./entry-table.ts";
 import { Gate, type GateShare } from "./gate.ts";
+import type { KeeperRecord, KeeperSettlement } from "./handover.ts";
 import type { HearingKind } from "./hearing.ts";
 import { Keeper } from "./keeper.ts";
 import { forwardingLogger, type LogMessage } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
+import type { PoolSpec } from "./pool-spec.ts";
 
 export interface KeeperThreadData {
   readonly table: SharedArrayBuffer;
@@ -19,17 +20,25 @@ export interface KeeperThreadData {
   readonly hearing: HearingKind;
   /** What sessions and reservations share. Absent: reservations take as many as the system has. */
   readonly descriptors: GateShare | undefined;
+  readonly secret: Uint8Array;
+  readonly isHeld: boolean;
 }
 
 export type ToKeeper =
   | { readonly kind: "add"; readonly spec: PoolSpec }
   | { readonly kind: "remove"; readonly id: number }
+  | { readonly kind: "handOver" }
+  | { readonly kind: "takeBack" }
+  | { readonly kind: "adopt"; readonly record: KeeperRecord }
+  | { readonly kind: "settle"; readonly settlement: KeeperSettlement }
   | { readonly kind: "stop" };
 
 export type FromKeeper =
   | { readonly kind: "started"; readonly wakeFd: number }
   | { readonly kind: "added"; readonly share: PoolShare }
   | { readonly kind: "failed"; readonly id: number; readonly code: string; readonly message: string }
+  | { readonly kind: "handedOver"; readonly record: KeeperRecord }
+  | { readonly kind: "adopted" }
   | { readonly kind: "stopped" }
   | LogMessage;
 
@@ -37,7 +46,8 @@ function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void
   const tell = (message: FromKeeper) => port.postMessage(message);
   const log = forwardingLogger(data.logLevel, tell);
   const descriptors = data.descriptors && new Gate(data.descriptors);
-  const keeper = new Keeper(new EntryTable(data.table), data.signal, log, data.hearing, descriptors);
+  const options = { hearing: data.hearing, descriptors, secret: data.secret, isHeld: data.isHeld };
+  const keeper = new Keeper(new EntryTable(data.table), data.signal, log, options);
   tell({ kind: "started", wakeFd: keeper.wakeFd });
   for (;;) {
     keeper.step();
@@ -51,10 +61,41 @@ function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void
         port.close();
         return;
       }
-      if (message.kind === "remove") keeper.removePool(message.id);
-      else addPool(keeper, message.spec, tell);
+      obey(keeper, message, tell);
     }
     keeper.wait();
+  }
+}
+
+function obey(
+  keeper: Keeper,
+  message: Exclude<ToKeeper, { kind: "stop" }>,
+  tell: (message: FromKeeper) => void,
+): void {
+  switch (message.kind) {
+    case "add":
+      addPool(keeper, message.spec, tell);
+      break;
+    case "remove":
+      keeper.removePool(message.id);
+      break;
+    case "handOver":
+      tell({ kind: "handedOver", record: keeper.handOver() });
+      break;
+    case "takeBack":
+      keeper.takeBack();
+      break;
+    case "adopt":
+      keeper.adopt(message.record);
+      tell({ kind: "adopted" });
+      break;
+    case "settle":
+      keeper.settle(message.settlement);
+      break;
+    default: {
+      const unreachable: never = message;
+      throw new Error(`unknown message ${JSON.stringify(unreachable)}`);
+    }
   }
 }
 

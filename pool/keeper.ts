@@ -5,19 +5,23 @@
 import { existsSync } from "node:fs";
 import { formatAddress, formatEndpoint } from "../native/address.ts";
 import { nowMs } from "../native/clock.ts";
-import type { SyscallError } from "../native/errno.ts";
+import { SyscallError } from "../native/errno.ts";
 import { EventFd } from "../native/eventfd.ts";
+import { Fd } from "../native/fd.ts";
 import { PollSet } from "../native/net/poll-set.ts";
 import type { IntOption } from "../native/repair/image.ts";
 import { RST, type TcpSegment } from "../native/wire/tcp.ts";
-import { Destination, type LiveEntry, type PoolSpec } from "./destination.ts";
-import type { EntryTable } from "./entry-table.ts";
+import { Destination } from "./destination.ts";
+import { ENDINGS, ENTRY, type EntryTable } from "./entry-table.ts";
 import type { Gate } from "./gate.ts";
+import type { EntryRecord, KeeperRecord, KeeperSettlement } from "./handover.ts";
 import { HandshakeWire, type SynOptions } from "./handshake-wire.ts";
 import { type Hearing, type HearingKind, openHearing, type PortGuard } from "./hearing.ts";
 import * as limits from "./limits.ts";
+import type { LiveEntry } from "./live-entry.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
+import type { PoolSpec } from "./pool-spec.ts";
 import { DestinationPorts, type Port, Reservations } from "./reservations.ts";
 import { bootSecret } from "./sequence.ts";
 import { KeeperSignal } from "./signal.ts";
@@ -42,6 +46,16 @@ export interface KeeperServices {
   warnNoPort(error: SyscallError): void;
 }
 
+export interface KeeperOptions {
+  readonly hearing?: HearingKind;
+  /** What reservations share with others; without it they take as many as the system has. */
+  readonly descriptors?: Gate | undefined;
+  /** For sequence numbers and TSval clocks; bootSecret() unless another process goes before. */
+  readonly secret?: Uint8Array;
+  /** True: does nothing until adopt(). */
+  readonly isHeld?: boolean;
+}
+
 const WARNING_INTERVAL = 60_000;
 
 export class Keeper implements KeeperServices {
@@ -52,7 +66,7 @@ export class Keeper implements KeeperServices {
   readonly log: Logger;
   readonly #wakeUp = new EventFd();
   readonly #signal: KeeperSignal;
-  readonly #secret = bootSecret();
+  readonly #secret: Uint8Array;
   readonly #timers: TimerWheel;
   readonly #hearing: Hearing & PortGuard;
   readonly #destinations = new Map<number, Destination>();
@@ -63,6 +77,8 @@ export class Keeper implements KeeperServices {
   /** What ends a sleep, and what ends a nap. */
   #pollSets: { readonly sleep: PollSet; readonly nap: PollSet } | undefined;
   #isShort = false;
+  /** Another process has the half-opens, or will hand them over: nothing is sent but for leases. */
+  #isHeld: boolean;
   #nextTendMs = 0;
   #busyUntilMs = 0;
   /** Since when takers may have done what destinations have not seen. */
@@ -71,21 +87,19 @@ export class Keeper implements KeeperServices {
   #lostWarnedMs = Number.NEGATIVE_INFINITY;
   #lost = 0;
 
-  /**
-   * `descriptors` is what reservations share with others; without it they take as many as the system has. Throws
-   * SyscallError when `hearing` is bpf and cannot be had.
-   */
+  /** Throws SyscallError when `hearing` is bpf and cannot be had. */
   constructor(
     table: EntryTable,
     signalBuffer: SharedArrayBuffer,
     log: Logger,
-    hearing: HearingKind = "auto",
-    descriptors?: Gate,
+    { hearing = "auto", descriptors, secret = bootSecret(), isHeld = false }: KeeperOptions = {},
   ) {
     this.table = table;
     this.#timers = new TimerWheel(table.capacity, nowMs());
     this.wire = new HandshakeWire(table);
     this.log = log;
+    this.#secret = secret;
+    this.#isHeld = isHeld;
     this.#hearing = openHearing(hearing, ipv6Exists(), log);
     this.reservations = new Reservations(this.#hearing, descriptors);
     this.#signal = new KeeperSignal(signalBuffer, this.#wakeUp.fd.number);
@@ -135,7 +149,8 @@ export class Keeper implements KeeperServices {
 
   /** Sleeps until there is something to do. Returns at once when something was signalled meanwhile. */
   wait(): void {
-    const deadline = Math.min(this.#timers.next, this.#nextTendMs, nowMs() + limits.KEEPER_SLEEP_MAX);
+    const latest = nowMs() + limits.KEEPER_SLEEP_MAX;
+    const deadline = this.#isHeld ? latest : Math.min(this.#timers.next, this.#nextTendMs, latest);
     const isBusy = nowMs() < this.#busyUntilMs;
     const timeoutMs = Math.min(
       Math.max(0, deadline - nowMs()),
@@ -161,6 +176,7 @@ export class Keeper implements KeeperServices {
     this.#watchLost();
     const touched = this.#signal.takeTouched();
     this.#readNotices();
+    if (this.#isHeld) return;
     this.#timers.popDue(nowMs(), this.#onTimer);
     if (touched) this.#busyUntilMs = nowMs() + limits.KEEPER_BUSY;
     if (!touched && nowMs() < this.#nextTendMs) return;
@@ -175,9 +191,73 @@ export class Keeper implements KeeperServices {
     this.#nextTendMs = this.#seenMs + wait;
   }
 
-  /** Gives up every half-open (a RST each) and closes all sockets. */
-  close(): void {
+  /**
+   * Offers nothing and sends nothing any more, and says what it has, for another process to go on with. Descriptors stay
+   * open until close(). Leased entries stay their sessions'.
+   */
+  handOver(): KeeperRecord {
+    this.#readNotices();
+    this.#isHeld = true;
+    const pools = [...this.#destinations.values()].map((destination) => ({
+      upstream: destination.spec.upstream,
+      server: destination.spec.server,
+      memory: destination.memory,
+      entries: this.#entries.flatMap((entry) =>
+        entry?.destination === destination ? [this.#entryRecord(entry)] : [],
+      ),
+    }));
+    const ports = [...this.reservations.ports].map(({ number, reservation }) => ({
+      number,
+      fd: reservation.fd.number,
+    }));
+    return { ports, pools };
+  }
+
+  /** Goes on with what another process kept, whose descriptors are this one's now, and begins to work. */
+  adopt({ ports, pools }: KeeperRecord): void {
+    const byNumber = new Map<number, Port>();
+    for (const { number, fd } of ports) this.#adoptPort(byNumber, number, new Fd(fd));
+    for (const { upstream, server, memory, entries } of pools) {
+      const users = this.#byEndpoint.get(formatEndpoint(server))?.users ?? [];
+      const destination = users.find(({ spec }) => spec.upstream === upstream) ?? users[0];
+      destination?.remember(memory);
+      for (const record of entries) {
+        if (record.index >= this.table.capacity) continue;
+        if (destination) this.#adoptEntry(destination, record, byNumber);
+      }
+    }
+    for (let index = 0; index < this.#entries.length; index++) {
+      if (this.#entries[index] === undefined) this.#freeEntries.push(index);
+    }
+    this.#isHeld = false;
+    this.#nextTendMs = 0;
+  }
+
+  /** After a handOver() that came to nothing: begins anew, since nobody knows what became of the half-opens. */
+  takeBack(): void {
+    this.#isHeld = false;
+    this.#nextTendMs = 0;
     for (const destination of this.#destinations.values()) destination.release(nowMs());
+  }
+
+  /** What became known since adopt(). */
+  settle({ endedLeases, counts }: KeeperSettlement): void {
+    for (const index of endedLeases) {
+      const entry = this.#entries[index];
+      if (entry === undefined || this.table.state(index) !== "leased") continue;
+      this.table.set(index, ENTRY.ending, ENDINGS.indexOf("active")); // the longest rest: nobody knows better
+      this.table.move(index, "leased", "finished");
+      entry.destination.onNotice(entry, nowMs());
+    }
+    for (const { upstream, server, counts: inherited } of counts) {
+      const users = this.#byEndpoint.get(formatEndpoint(server))?.users ?? [];
+      users.find(({ spec }) => spec.upstream === upstream)?.arrivals.inherit(inherited);
+    }
+  }
+
+  /** Gives up every half-open (a RST each), unless another process has them, and closes all sockets. */
+  close(): void {
+    if (!this.#isHeld) for (const destination of this.#destinations.values()) destination.release(nowMs());
     this.#closePollSets();
     this.#hearing.close();
     this.reservations.close();
@@ -247,12 +327,65 @@ export class Keeper implements KeeperServices {
     for (const destination of endpoint.users) {
       const entry = destination.entryAt(segment.dport);
       if (!entry) continue;
+      if (this.#isHeld && this.table.state(entry.index) !== "leased") return;
       if ((segment.flags & RST) !== 0) destination.onReset(entry, segment, arrivedMs);
       else destination.onSynAck(entry, segment, arrivedMs);
       this.#nextTendMs = 0;
       return;
     }
   };
+
+  #entryRecord(entry: LiveEntry): EntryRecord {
+    const { index, port, openedAtMs, sentAtMs, attempts, resetsSent, isForNow } = entry;
+    const found = this.table.state(index);
+    const isTaken = found === "ready" && !entry.destination.withdraw(entry);
+    const state = isTaken ? "leased" : found === "finished" ? "resting" : found;
+    const words = this.table.bytesOf(index).slice();
+    return { index, state, words, port: port.number, openedAtMs, sentAtMs, attempts, resetsSent, isForNow };
+  }
+
+  #adoptPort(byNumber: Map<number, Port>, number: number, fd: Fd): void {
+    try {
+      byNumber.set(number, this.reservations.adopt(number, fd));
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      fd.close();
+      this.warnNoPort(error);
+    }
+  }
+
+  #adoptEntry(destination: Destination, record: EntryRecord, ports: Map<number, Port>): void {
+    const {
+      index,
+      state,
+      words,
+      port: number,
+      openedAtMs,
+      sentAtMs,
+      attempts,
+      resetsSent,
+      isForNow,
+    } = record;
+    // A lease may do without its reservation, which was closed; others may not.
+    const port = ports.get(number) ?? this.reservations.adopt(number, Fd.none());
+    if (state === "free" || (state !== "leased" && !port.reservation.fd.isOpen)) return;
+    ports.set(number, port);
+    this.table.adopt(index, words, state);
+    this.table.set(index, ENTRY.pool, destination.spec.id);
+    const entry: LiveEntry = {
+      index,
+      destination,
+      port,
+      openedAtMs,
+      slot: -1,
+      sentAtMs,
+      attempts,
+      resetsSent,
+      isForNow,
+    };
+    this.#entries[index] = entry;
+    destination.adopt(entry, nowMs());
+  }
 
   #listen(family: 4 | 6): void {
     this.wire.open(family);

@@ -1,9 +1,10 @@
 /** What becomes of entries once taken: in use, finished, their ports at rest, free again. */
-import type { LiveEntry } from "./destination.ts";
+
 import { ENDINGS, ENTRY, type Ending } from "./entry-table.ts";
 import type { Destination } from "./handshake-wire.ts";
 import type { KeeperServices } from "./keeper.ts";
 import * as limits from "./limits.ts";
+import type { LiveEntry } from "./live-entry.ts";
 import type { DestinationPorts } from "./reservations.ts";
 import type { RttEstimator } from "./rtt.ts";
 
@@ -50,6 +51,11 @@ export class Leases {
   end(entry: LiveEntry, nowMs: number): void {
     this.#leased.delete(entry);
     this.#rest(entry, nowMs);
+  }
+
+  /** How long an entry that rests already may still have to. */
+  longestRest(entry: LiveEntry): number {
+    return this.#ending(entry) === "active" ? limits.REST_TIME_WAIT : limits.REST_RELEASED;
   }
 
   /** The timer of a resting entry: a RST to repeat, or the end of its rest. */

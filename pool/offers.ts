@@ -1,4 +1,4 @@
-import type { LiveEntry } from "./destination.ts";
+import type { LiveEntry } from "./live-entry.ts";
 import type { PoolBlock } from "./pool-block.ts";
 
 const NO_SLOT = -1;

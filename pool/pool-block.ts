@@ -34,6 +34,22 @@ export const BLOCK = {
 export type BlockField = keyof typeof BLOCK;
 const HEADER_WORDS = 32;
 
+/** What goes on counting in the process that takes over. */
+export const INHERITED = [
+  "hits",
+  "misses",
+  "replays",
+  "opened",
+  "refreshed",
+  "tainted",
+  "vanished",
+  "refused",
+  "released",
+  "cookieSightings",
+  "blackholes",
+] as const satisfies readonly BlockField[];
+export type PoolCounts = Readonly<Record<(typeof INHERITED)[number], number>>;
+
 /** What another thread needs to use a pool; structured-cloneable. */
 export interface PoolShare {
   readonly id: number;

@@ -4,10 +4,10 @@
  */
 import { LRUCache } from "lru-cache";
 import { formatEndpoint } from "../native/address.ts";
-import type { PoolSpec } from "./destination.ts";
 import type { KeeperHandle } from "./keeper-handle.ts";
 import { POOL_IDLE, POOLS_MAX } from "./limits.ts";
 import { PoolBlock, type PoolShare } from "./pool-block.ts";
+import type { PoolSpec } from "./pool-spec.ts";
 
 export interface PoolEntry {
   readonly share: PoolShare;

@@ -9,6 +9,7 @@
  */
 import { EMFILE } from "../native/abi/errno.ts";
 import { SyscallError } from "../native/errno.ts";
+import type { Fd } from "../native/fd.ts";
 import type { Reservation } from "../native/net/tcp-socket.ts";
 import type { Gate } from "./gate.ts";
 import type { PortGuard } from "./hearing.ts";
@@ -58,9 +59,17 @@ export class Reservations {
   reserve(): Port {
     const reservation = this.#reserve();
     const port: Port = { reservation, number: reservation.port, guarded: 0, leased: 0 };
-    this.#ports.add(port);
-    this.#idle += 1;
-    this.#made += 1;
+    this.#add(port);
+    return port;
+  }
+
+  /** A reservation of another process, or that it had closed: then `fd` is not open. Throws SyscallError EMFILE. */
+  adopt(number: number, fd: Fd): Port {
+    const port: Port = { reservation: { fd, port: number }, number, guarded: 0, leased: 0 };
+    if (!fd.isOpen) return port;
+    if (this.#descriptors?.borrow() === false) throw new SyscallError("recvmsg", EMFILE, { shared: true });
+    this.#guard.adopt(fd);
+    this.#add(port);
     return port;
   }
 
@@ -116,7 +125,14 @@ export class Reservations {
     }
   }
 
+  #add(port: Port): void {
+    this.#ports.add(port);
+    this.#idle += 1;
+    this.#made += 1;
+  }
+
   #close(port: Port): void {
+    if (!port.reservation.fd.isOpen) return;
     port.reservation.fd.close();
     this.#ports.delete(port);
     this.#descriptors?.giveBack();
@@ -141,6 +157,12 @@ export class DestinationPorts {
     this.#used.add(port);
     this.#reservations.guard(port);
     return port;
+  }
+
+  /** A tuple of this destination uses the port already. */
+  adopt(port: Port): void {
+    this.#used.add(port);
+    this.#reservations.guard(port);
   }
 
   /** The tuple on this port has rested (or was never used): it may be taken again. */

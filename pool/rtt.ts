@@ -1,8 +1,26 @@
 /** Round-trip estimation of one destination from SYN → SYN-ACK (RFC 6298 section 2, without its 1 s floor). */
+/** What an estimator knows, ms; zeros before the first sample. */
+export interface RttMemory {
+  readonly srttMs: number;
+  readonly rttvarMs: number;
+  readonly minMs: number;
+}
+
 export class RttEstimator {
   #srttMs = 0;
   #rttvarMs = 0;
   #minMs = Number.POSITIVE_INFINITY;
+
+  get memory(): RttMemory {
+    return { srttMs: this.#srttMs, rttvarMs: this.#rttvarMs, minMs: this.known ? this.#minMs : 0 };
+  }
+
+  remember({ srttMs, rttvarMs, minMs }: RttMemory): void {
+    if (srttMs <= 0) return;
+    this.#srttMs = srttMs;
+    this.#rttvarMs = rttvarMs;
+    this.#minMs = minMs;
+  }
 
   get known(): boolean {
     return this.#srttMs > 0;

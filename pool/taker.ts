@@ -9,6 +9,7 @@ import { SyscallError } from "../native/errno.ts";
 import { fromHandshake, type IntOption } from "../native/repair/image.ts";
 import { restorePlan } from "../native/repair/plan.ts";
 import { restoreBySyscalls } from "../native/repair/restore.ts";
+import { setIntOption } from "../native/sockopt.ts";
 import {
   ENDINGS,
   ENTRY,
@@ -89,6 +90,7 @@ export class Taker {
     if (entry >= table.capacity || table.state(entry) !== "leased") return undefined;
     if (table.get(entry, ENTRY.pool) !== this.share.id || table.get(entry, ENTRY.port) !== port)
       return undefined;
+    for (const { level, name, value } of this.share.socketOptions) setIntOption(fd, level, name, value);
     if (table.verdict(entry) === "none") table.setVerdict(entry, verdict);
     return { fd, entry };
   }

@@ -6,7 +6,7 @@ import { encodeSockaddr } from "../../native/address.ts";
 import { check, SyscallError } from "../../native/errno.ts";
 import type { Fd } from "../../native/fd.ts";
 import { libc } from "../../native/libc.ts";
-import { newTcpSocket, probeRoute, reservePort } from "../../native/net/tcp-socket.ts";
+import { guardPort, newTcpSocket, probeRoute, reservePort } from "../../native/net/tcp-socket.ts";
 import { getTcpInfo } from "../../native/sockopt.ts";
 import { ACK, FIN, PSH, RST, SYN } from "../../native/wire/tcp.ts";
 import { RESERVATIONS_IDLE_MAX } from "../../pool/limits.ts";
@@ -165,7 +165,7 @@ route.run();
 const sharing = suite("reservations");
 
 sharing("given two destinations, then they use the same ports, each tuple once", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true) });
+  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
   const [a, b] = [new DestinationPorts(reservations), new DestinationPorts(reservations)];
   const ofA = Array.from({ length: 5 }, () => a.take());
   const ofB = Array.from({ length: 5 }, () => b.take());
@@ -176,7 +176,7 @@ sharing("given two destinations, then they use the same ports, each tuple once",
 });
 
 sharing("given a port that rested, then it is taken again, the longest rest first", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true) });
+  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
   const ports = new DestinationPorts(reservations);
   const [first, second] = [ports.take(), ports.take()];
   ports.giveBack(first);
@@ -188,7 +188,7 @@ sharing("given a port that rested, then it is taken again, the longest rest firs
 });
 
 sharing("given many ports given back, then only so many stay open", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true) });
+  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
   const ports = new DestinationPorts(reservations);
   const taken = Array.from({ length: RESERVATIONS_IDLE_MAX + 8 }, () => ports.take());
   for (const port of taken) ports.giveBack(port);
@@ -199,7 +199,7 @@ sharing("given many ports given back, then only so many stay open", () => {
 });
 
 sharing("given a leased entry, then its port comes back only after its rest", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true) });
+  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
   const ports = new DestinationPorts(reservations);
   const port = ports.take();
   reservations.lease(port);
