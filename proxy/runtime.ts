@@ -15,7 +15,6 @@ import { formatEndpoint } from "../native/address.ts";
 import { Gate, type GateShare } from "../pool/gate.ts";
 import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
 import { PoolRegistry } from "../pool/registry.ts";
-import { EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
 import type { ToWorker } from "./engine/messages.ts";
 import { DriverUnavailableError, WorkerHandle } from "./engine/worker-handle.ts";
 import { listenError, StartError } from "./errors.ts";
@@ -23,7 +22,6 @@ import { ListenerSockets } from "./listener-sockets.ts";
 import { NameWatcher } from "./names.ts";
 import { DESCRIPTORS_PER_SESSION, sessionsOf, shareDescriptors } from "./process-limits.ts";
 import type {
-  ConnectionPath,
   ListenerStatus,
   MetricsSnapshot,
   PoolStatus,
@@ -32,7 +30,7 @@ import type {
   ReloadResult,
   Status,
 } from "./status.ts";
-import { PATHS } from "./status.ts";
+import { Traffic } from "./traffic.ts";
 import { LiveUpstream, type NamedPool } from "./upstreams.ts";
 import { version } from "./version.ts";
 
@@ -53,11 +51,6 @@ interface LiveListener {
   readonly gate: GateShare;
 }
 
-interface Route {
-  readonly listener: string;
-  readonly upstream: string;
-}
-
 /** Settings that only a restart changes. */
 const RESTART_ONLY = new Set(["acceleration", "workers", "driver", "admin", "log"]);
 
@@ -66,8 +59,7 @@ export class Runtime implements ProxyView {
   readonly #log: Logger;
   readonly #startedAt = performance.now();
   readonly #names: NameWatcher;
-  readonly #counters: EngineCounters[] = [];
-  readonly #routes: Route[] = [];
+  readonly #traffic = new Traffic();
   readonly #upstreams = new Map<string, LiveUpstream>();
   readonly #listeners = new Map<string, LiveListener>();
   #workers: readonly WorkerHandle[] = [];
@@ -125,21 +117,8 @@ export class Runtime implements ProxyView {
   }
 
   metrics(): MetricsSnapshot {
-    const connections = this.#routes.flatMap((route, index) =>
-      PATHS.map((path: ConnectionPath) => ({
-        ...route,
-        path,
-        count: this.#sum((counters) => counters.path(index, path)),
-      })),
-    );
     return {
-      connections,
-      listeners: [...new Set(this.#routes.map(({ listener }) => listener))].map((listener) => ({
-        listener,
-        active: this.#sumOver(listener, "active"),
-        bytesUpstream: this.#sumOver(listener, "bytesUpstream"),
-        bytesDownstream: this.#sumOver(listener, "bytesDownstream"),
-      })),
+      ...this.#traffic.snapshot(),
       pools: this.#pools().map(({ block, upstream, server }) => ({
         upstream,
         server,
@@ -156,10 +135,6 @@ export class Runtime implements ProxyView {
           cookie: block.get("cookieSightings"),
         },
       })),
-      materialize: sumHistograms(this.#counters.map(({ materialize }) => materialize)),
-      firstByte: Object.fromEntries(
-        PATHS.map((path) => [path, sumHistograms(this.#counters.map((c) => c.firstByte(path)))]),
-      ) as MetricsSnapshot["firstByte"],
     };
   }
 
@@ -173,10 +148,10 @@ export class Runtime implements ProxyView {
   async drain(timeoutMs: number): Promise<void> {
     this.#stopping = true;
     await this.#changing;
-    this.#log.info({ active: this.#activeSessions() }, "draining");
+    this.#log.info({ active: this.#traffic.active }, "draining");
     const drained = Promise.all(this.#workers.map((worker) => worker.drain()));
     const limit = setTimeout(() => {
-      this.#log.warn({ active: this.#activeSessions() }, "drain timeout, closing what is left");
+      this.#log.warn({ active: this.#traffic.active }, "drain timeout, closing what is left");
       for (const worker of this.#workers) worker.abort();
     }, timeoutMs);
     this.#closeListeners();
@@ -211,10 +186,10 @@ export class Runtime implements ProxyView {
       this.#keeper = await KeeperHandle.start(logLevel, poolLog, onFatal, shared);
       this.#registry = new PoolRegistry(this.#keeper);
     }
-    for (let index = 0; index < count; index++) this.#counters.push(new EngineCounters());
     const engineLog = this.#options.log.child({ component: "engine" });
     this.#workers = await Promise.all(
-      this.#counters.map(({ buffer: counters }, index) => {
+      Array.from({ length: count }, (_, index) => {
+        const { buffer: counters } = this.#traffic.addWorker();
         const data = { index, counters, logLevel, driver: config.driver, descriptors: this.#descriptors };
         return WorkerHandle.start({ ...data, keeper: this.#keeper?.share }, engineLog, onFatal);
       }),
@@ -285,22 +260,12 @@ export class Runtime implements ProxyView {
 
   async #listen(config: Listener, sockets: ListenerSockets, id: number, gate: GateShare): Promise<void> {
     const { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
-    const route = this.#route(name, upstream);
+    const route = this.#traffic.route(name, upstream);
     const share = { id, name, upstream, takeAfterMs, idleTimeoutMs, maxConnections, route, gate };
     await Promise.all(
       this.#workers.map((worker, index) => worker.listen({ ...share, fd: sockets.forWorker(index) })),
     );
     this.#listeners.set(name, { config, sockets, id, gate });
-  }
-
-  /** Where sessions of a listener towards an upstream are counted. */
-  #route(listener: string, upstream: string): number {
-    const known = this.#routes.findIndex(
-      (route) => route.listener === listener && route.upstream === upstream,
-    );
-    if (known >= 0) return known;
-    if (this.#routes.length >= ROUTES_MAX) return ROUTES_MAX - 1;
-    return this.#routes.push({ listener, upstream }) - 1;
   }
 
   async #removeListener(name: string): Promise<void> {
@@ -406,29 +371,10 @@ export class Runtime implements ProxyView {
     return [...this.#upstreams.values()].flatMap(({ pools }) => pools);
   }
 
-  #sum(read: (counters: EngineCounters) => number): number {
-    return this.#counters.reduce((sum, counters) => sum + read(counters), 0);
-  }
-
-  #sumOver(listener: string, field: "total" | "active" | "bytesUpstream" | "bytesDownstream"): number {
-    let sum = 0;
-    this.#routes.forEach((route, index) => {
-      if (route.listener === listener) sum += this.#sum((counters) => counters.get(index, field));
-    });
-    return sum;
-  }
-
-  #activeSessions(): number {
-    return this.#routes.reduce(
-      (sum, _, index) => sum + this.#sum((counters) => counters.get(index, "active")),
-      0,
-    );
-  }
-
   #listenerStatus({ config: { name }, sockets }: LiveListener): ListenerStatus {
-    const total = this.#sumOver(name, "total");
+    const total = this.#traffic.of(name, "total");
     const address = formatEndpoint(sockets.endpoint);
-    return { name, address, mode: "tcp", active: this.#sumOver(name, "active"), total };
+    return { name, address, mode: "tcp", active: this.#traffic.of(name, "active"), total };
   }
 }
 

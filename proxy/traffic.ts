@@ -1,0 +1,74 @@
+/**
+ * What sessions were and are, summed over the workers: each pair of listener and upstream is a route, under which every
+ * worker counts by itself (engine/counters.ts).
+ */
+import { EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
+import type { MetricsSnapshot } from "./status.ts";
+import { PATHS } from "./status.ts";
+
+interface Route {
+  readonly listener: string;
+  readonly upstream: string;
+}
+
+type Field = "total" | "active" | "bytesUpstream" | "bytesDownstream";
+
+export class Traffic {
+  readonly #counters: EngineCounters[] = [];
+  readonly #routes: Route[] = [];
+
+  /** Counters for one more worker. */
+  addWorker(): EngineCounters {
+    const counters = new EngineCounters();
+    this.#counters.push(counters);
+    return counters;
+  }
+
+  /** Where sessions of a listener towards an upstream are counted. */
+  route(listener: string, upstream: string): number {
+    const known = this.#routes.findIndex(
+      (route) => route.listener === listener && route.upstream === upstream,
+    );
+    if (known >= 0) return known;
+    if (this.#routes.length >= ROUTES_MAX) return ROUTES_MAX - 1;
+    return this.#routes.push({ listener, upstream }) - 1;
+  }
+
+  get active(): number {
+    return this.#routes.reduce(
+      (sum, _, index) => sum + this.#sum((counters) => counters.get(index, "active")),
+      0,
+    );
+  }
+
+  of(listener: string, field: Field): number {
+    let sum = 0;
+    this.#routes.forEach((route, index) => {
+      if (route.listener === listener) sum += this.#sum((counters) => counters.get(index, field));
+    });
+    return sum;
+  }
+
+  snapshot(): Pick<MetricsSnapshot, "connections" | "listeners" | "materialize" | "firstByte"> {
+    const connections = this.#routes.flatMap((route, index) =>
+      PATHS.map((path) => ({ ...route, path, count: this.#sum((counters) => counters.path(index, path)) })),
+    );
+    return {
+      connections,
+      listeners: [...new Set(this.#routes.map(({ listener }) => listener))].map((listener) => ({
+        listener,
+        active: this.of(listener, "active"),
+        bytesUpstream: this.of(listener, "bytesUpstream"),
+        bytesDownstream: this.of(listener, "bytesDownstream"),
+      })),
+      materialize: sumHistograms(this.#counters.map(({ materialize }) => materialize)),
+      firstByte: Object.fromEntries(
+        PATHS.map((path) => [path, sumHistograms(this.#counters.map((c) => c.firstByte(path)))]),
+      ) as MetricsSnapshot["firstByte"],
+    };
+  }
+
+  #sum(read: (counters: EngineCounters) => number): number {
+    return this.#counters.reduce((sum, counters) => sum + read(counters), 0);
+  }
+}
