@@ -20,6 +20,8 @@ export type Command =
       readonly json: boolean;
       readonly watch: boolean;
     }
+  | { readonly kind: "images"; readonly dir: string; readonly json: boolean }
+  | { readonly kind: "keys"; readonly dir: string }
   | {
       readonly kind: "probe";
       readonly target: { readonly host: string; readonly port: number };
@@ -62,12 +64,17 @@ const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
   doctor: ["json", "help"],
   status: ["admin", "json", "watch", "help"],
   probe: ["count", "lifetime", "json", "help"],
+  images: ["json", "help"],
+  keys: ["help"],
 };
+
+/** The word after the command, of those that take one. */
+const OPERANDS: Readonly<Record<string, string>> = { probe: "HOST:PORT", images: "DIR", keys: "DIR" };
 
 const ALL_OPTIONS = [...new Set(Object.values(COMMANDS).flat())];
 
 // Part of the interface, but of later versions.
-const PENDING_COMMANDS = ["checkpoint", "images", "keys", "intercept"];
+const PENDING_COMMANDS = ["checkpoint", "intercept"];
 const PENDING_OPTIONS = ["restore", "receive"];
 
 const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
@@ -79,6 +86,8 @@ export const HELP = `Usage:
   accelproxy status [--admin ADDRESS] [--json] [--watch] what the running proxy says
   accelproxy probe HOST:PORT [--count N] [--lifetime] [--json]
                                                          what acceleration would save towards an upstream
+  accelproxy images DIR [--json]                         the sessions in a checkpoint
+  accelproxy keys DIR                                    make the key and certificate for moving sessions
   accelproxy --version | --help
 
 ADDRESS is unix:PATH, HOST:PORT or [V6]:PORT, by default ${DEFAULT_ADMIN}.
@@ -119,7 +128,7 @@ function readCommand(args: readonly string[]): Command {
   }
   if (word === "" && words.length > 0) throw new UsageError("the command is empty (see accelproxy --help)");
   if (allowed === undefined) throw unknownCommand(word);
-  const operands = word === "probe" ? 1 : 0;
+  const operands = Object.hasOwn(OPERANDS, word) ? 1 : 0;
   if (words.length > 1 + operands) {
     throw new UsageError(
       `${commandName(word)} takes no ${show(words[1 + operands])} (see accelproxy --help)`,
@@ -153,11 +162,15 @@ function readCommand(args: readonly string[]): Command {
     case "probe":
       return {
         kind: "probe",
-        target: readTarget(words[1]),
+        target: readTarget(readOperand(word, words[1])),
         count: readCount(values.get("count")),
         lifetime: values.has("lifetime"),
         json: values.has("json"),
       };
+    case "images":
+      return { kind: "images", dir: readOperand(word, words[1]), json: values.has("json") };
+    case "keys":
+      return { kind: "keys", dir: readOperand(word, words[1]) };
     default:
       return { kind: "run", configFile: requireConfig(values, "accelproxy --config FILE, or see --help") };
   }
@@ -199,8 +212,12 @@ function readAdmin(text: string): AdminAddress {
   throw adminFault(address.fault);
 }
 
-function readTarget(text: string | undefined): { host: string; port: number } {
-  if (text === undefined) throw new UsageError("HOST:PORT is missing (write accelproxy probe HOST:PORT)");
+function readOperand(word: string, text: string | undefined): string {
+  if (text !== undefined && text !== "") return text;
+  throw new UsageError(`${OPERANDS[word]} is missing (write accelproxy ${word} ${OPERANDS[word]})`);
+}
+
+function readTarget(text: string): { host: string; port: number } {
   const address = parseServerAddress(text);
   if (address.ok) return { host: address.value.host, port: address.value.port };
   const { fault } = address;

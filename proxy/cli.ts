@@ -66,6 +66,14 @@ async function main(args: readonly string[]): Promise<ExitCode> {
       const stop = onSignal("SIGINT", "SIGTERM", "SIGHUP");
       return runProbe({ ...command, isTerminal: isatty(STDERR), stop }, output);
     }
+    case "images": {
+      const { images } = await import("./commands/images.ts");
+      return images(command, output);
+    }
+    case "keys": {
+      const { keys } = await import("./commands/keys.ts");
+      return keys(command.dir, output);
+    }
     default: {
       const unreachable: never = command;
       return unreachable;

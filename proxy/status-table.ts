@@ -2,7 +2,7 @@ import type { ListenerStatus, PoolStatus, Status } from "./status.ts";
 
 /** GET /status as tables for a terminal. */
 
-type Column<T> = readonly [title: string, align: "left" | "right", cell: (row: T) => string];
+export type Column<T> = readonly [title: string, align: "left" | "right", cell: (row: T) => string];
 
 const LISTENER_COLUMNS: readonly Column<ListenerStatus>[] = [
   ["LISTENER", "left", (row) => row.name],
@@ -35,7 +35,8 @@ export function formatStatus(status: Status): string {
   return `${head}\n\n${table(LISTENER_COLUMNS, status.listeners)}\n${pools}`;
 }
 
-function table<T>(columns: readonly Column<T>[], rows: readonly T[]): string {
+/** Columns with their titles, one line a row, ending in a newline. Pure. */
+export function table<T>(columns: readonly Column<T>[], rows: readonly T[]): string {
   const cells = [
     columns.map(([title]) => title),
     ...rows.map((row) => columns.map(([, , cell]) => cell(row))),

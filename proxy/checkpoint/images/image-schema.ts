@@ -41,7 +41,11 @@ const i32 = z.int().min(-0x8000_0000).max(0x7fff_ffff);
 const size = z.int().min(1).max(0xffff);
 const windowBytes = z.int().min(0).max(WINDOW_MAX);
 const count = z.int().min(0);
-const name = z.string().min(1).max(NAME_MAX);
+// Nothing that a terminal would obey.
+const name = z
+  .string()
+  .max(NAME_MAX)
+  .regex(/^\P{Cc}+$/u, "empty, or with control characters");
 /** Milliseconds, fractions too; negative for what is overdue. */
 const durationMs = z.number();
 const bytes = z
@@ -152,7 +156,7 @@ const tcpImage: z.ZodType<TcpImage> = z
 
 const lease = z.strictObject({ entry: count, port: u16, verdict: z.enum(VERDICTS) });
 
-const record: z.ZodType<SessionRecord> = z.strictObject({
+export const recordSchema: z.ZodType<SessionRecord> = z.strictObject({
   state: z.enum(PORTABLE_STATES),
   listener: name,
   upstream: name,

@@ -274,6 +274,7 @@ for (const [path, value, field = path] of [
   ["record.state", "waiting", "upstream"],
   ["record.state", "closed"],
   ["record.listener", ""],
+  ["record.listener", "api\u001b[2J"],
   ["record.listener", "x".repeat(301)],
   ["record.path", "elsewhere"],
   ["record.lease", { entry: -1, port: 1, verdict: "none" }, "record.lease.entry"],
