@@ -109,9 +109,9 @@ export class Gate {
     return true;
   }
 
-  /** Takes one unit, of a quarter of the limit at most, for something that never stands in line. */
+  /** Takes one unit, of a third of the limit at most, for something that never stands in line. */
   borrow(): boolean {
-    if (4 * (this.#get("lent") + 1) > this.#get("limit") || !this.#take(1)) return false;
+    if (3 * (this.#get("lent") + 1) > this.#get("limit") || !this.#take(1)) return false;
     Atomics.add(this.#words, HEADER.lent, 1);
     return true;
   }

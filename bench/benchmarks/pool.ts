@@ -10,6 +10,7 @@ import { drainOn } from "../load/processes.ts";
 import { alternate, type Row, rowsOf, samplesOf } from "../measure/compare.ts";
 import { cpuBetween, cpuTimeOf } from "../measure/cpu.ts";
 import { readSlabUse } from "../measure/slab.ts";
+import { idleSessions } from "./idle-sessions.ts";
 import { startLoopback } from "./loopback.ts";
 
 const COUNTS = [1, 100, 1_000, 5_000];
@@ -46,6 +47,7 @@ export const pool: Benchmark = {
     const rows: Row[] = [];
     for (const count of COUNTS) rows.push(...(await holding(context, count)));
     rows.push(...(await besideTransfer(context)));
+    rows.push(...(await idleSessions(context)));
     return rows;
   },
 };

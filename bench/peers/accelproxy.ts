@@ -10,6 +10,7 @@ import { type Peer, type PoolCounts, stopProcess, untilListening } from "./peer.
 export interface AccelproxyOptions {
   readonly name: string;
   readonly acceleration: "required" | "off";
+  readonly driver?: "io_uring" | "epoll";
   /** Of the pool; what is not named keeps its default. */
   readonly pool?: Readonly<{ min?: number; max?: number; maxSynRate?: number }>;
 }
@@ -18,7 +19,7 @@ const READY_LIMIT_MS = 15_000;
 const POLL_MS = 50;
 
 /** The built program, from dist/. */
-export function accelproxy({ name, acceleration, pool = {} }: AccelproxyOptions): Peer {
+export function accelproxy({ name, acceleration, driver, pool = {} }: AccelproxyOptions): Peer {
   return {
     name,
     missing: () => undefined,
@@ -30,6 +31,7 @@ export function accelproxy({ name, acceleration, pool = {} }: AccelproxyOptions)
         listeners: [{ name: "bench", bind: `127.0.0.1:${port}`, upstream: "origin", maxConnections: 20_000 }],
         upstreams: { origin: { servers: [{ address: `${origin.host}:${origin.port}` }], pool } },
         acceleration,
+        ...(driver && { driver }),
         workers,
         admin: { bind: `unix:${socket}` },
         log: { level: "error" },

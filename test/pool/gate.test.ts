@@ -112,13 +112,18 @@ gates("given a thread that listens, then the next who leaves wakes it, once", ({
   assert.not(isAwake(wakers[0]));
 });
 
-gates("given borrowed units, then they are a quarter at most and others have the rest", ({ share }) => {
+gates("given borrowed units, then they are a third at most and others have the rest", ({ share }) => {
   const gate = new Gate(share(12, 2), 0);
-  assert.equal([gate.borrow(), gate.borrow(), gate.borrow(), gate.borrow()], [true, true, true, false]);
+  assert.equal(
+    [1, 2, 3, 4, 5].map(() => gate.borrow()),
+    [true, true, true, true, false],
+  );
   assert.is(gate.inside, 0);
   assert.equal([gate.enter(), gate.enter(), gate.enter(), gate.enter()], [true, true, true, true]);
   assert.ok(gate.isScarce);
   assert.not(gate.enter());
+  gate.giveBack();
+  assert.not(gate.redeem());
   gate.giveBack();
   assert.ok(gate.redeem());
   assert.is(gate.inside, 5);
