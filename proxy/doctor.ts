@@ -1,6 +1,9 @@
 import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { SyscallError } from "../native/errno.ts";
+import { NftGuard } from "../native/guard/guard.ts";
+import { GuardError } from "../native/guard/guard-error.ts";
+import { GUARD_TABLE } from "../native/guard/ruleset.ts";
 import { HandshakeRing } from "../native/net/handshake-ring.ts";
 import { probeRing } from "../native/ring/probe.ts";
 import { runLoopbackTrial } from "./loopback-trial.ts";
@@ -60,6 +63,7 @@ export async function diagnose(): Promise<Diagnosis> {
     checkIpv6(),
     checkConntrack(),
     checkReversePath(),
+    checkGuard(),
   ];
   return { ok: checks.every((check) => check.ok || !check.required), checks };
 }
@@ -228,6 +232,30 @@ function checkReversePath(): Check {
     found: `net.ipv4.conf.all.rp_filter = ${value ?? "not shown"}${strict}`,
     remedy: "sysctl net.ipv4.conf.all.rp_filter=2, where routes are asymmetric",
   };
+}
+
+/** Connections that are away: of a checkpoint to be restored, or of one that will never be. */
+function checkGuard(): Check {
+  const name = "guard";
+  try {
+    using guard = new NftGuard();
+    const { length } = guard.list();
+    const isOne = length === 1;
+    return {
+      name,
+      ok: length === 0,
+      required: false,
+      found:
+        length === 0
+          ? "nftables work; no connection is guarded"
+          : `${length} ${isOne ? "connection is" : "connections are"} guarded: nobody answers for ${isOne ? "it" : "them"}`,
+      remedy: `restore the checkpoint; where there is none any more, nft delete table inet ${GUARD_TABLE}`,
+    };
+  } catch (error) {
+    if (!(error instanceof GuardError)) throw error;
+    const remedy = "apt-get install nftables and grant CAP_NET_ADMIN, to checkpoint and move sessions";
+    return { name, ok: false, required: false, found: error.message, remedy };
+  }
 }
 
 function readSysctl(path: string): string | undefined {

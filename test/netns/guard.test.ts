@@ -19,6 +19,7 @@ import { RawSender } from "../../native/net/raw-sender.ts";
 import { listenTcp, localEndpoint, newTcpSocket } from "../../native/net/tcp-socket.ts";
 import { setRepair, takeSocketError } from "../../native/sockopt.ts";
 import { RST } from "../../native/wire/tcp.ts";
+import { runCommand } from "../proxy/command.ts";
 import { HalfOpen, hear, loopback } from "./half-open.ts";
 
 const NOWHERE = "no-such-library.so";
@@ -290,6 +291,25 @@ processes(
 );
 
 processes.run();
+
+const doctor = suite("guard: doctor");
+
+doctor("given connections in the guard, then accelproxy doctor names them and the remedy", async () => {
+  using guard = new NftGuard();
+  const look = async (): Promise<{ ok: boolean; found: string; remedy: string }> => {
+    const { checks } = JSON.parse((await runCommand(["doctor", "--json"])).stdout);
+    return checks.find(({ name }: { name: string }) => name === "guard");
+  };
+  guard.add(tuplesOf(2, 4));
+  const leftover = await look();
+  assert.is(leftover.ok, false);
+  assert.is(leftover.found, "2 connections are guarded: nobody answers for them");
+  nft(...leftover.remedy.slice(leftover.remedy.indexOf("nft ")).split(" ").slice(1));
+  assert.is(ruleset(), "");
+  assert.is((await look()).ok, true);
+});
+
+doctor.run();
 
 const errors = suite("guard: errors");
 
