@@ -36,6 +36,7 @@ import {
   SOCKADDR_BYTES_MAX,
   WAKE_SLOT,
 } from "./driver.ts";
+import { IntQueue } from "./int-queue.ts";
 
 export interface EpollDriverOptions {
   readonly bufferCount: number;
@@ -73,8 +74,7 @@ class EpollDriver implements Driver {
   #sendAt: number[] = [];
   #sendLeft: number[] = [];
   #sendDone: number[] = [];
-  #queue: number[] = [];
-  #next: number[] = [];
+  readonly #queue = new IntQueue();
   #wakeFd = NONE;
   #sockaddr = Memory.anonymous(SOCKADDR_BYTES_MAX);
   #running = false;
@@ -127,12 +127,14 @@ class EpollDriver implements Driver {
 
   shutdown(fd: number, how: number): void {
     this.#requireOpen();
-    this.#queue.push(SHUTDOWN - how, fd);
+    this.#queue.push(SHUTDOWN - how);
+    this.#queue.push(fd);
   }
 
   close(fd: number): void {
     this.#requireOpen();
-    this.#queue.push(CLOSE, fd);
+    this.#queue.push(CLOSE);
+    this.#queue.push(fd);
   }
 
   /** A watch lasts as long as the open file, which its next owner keeps: it has to be ended. */
@@ -183,10 +185,11 @@ class EpollDriver implements Driver {
     if (this.#stopped) return;
     if (this.#running) throw new Error("stop() called by a completion handler");
     // What was queued to be closed has to be; nothing else is in anybody's hands.
-    for (let at = 0; at < this.#queue.length; at++) {
-      if (this.#queue[at]! >= 0) continue;
-      const what = this.#queue[at++]!;
-      if (what === CLOSE) closeDescriptor(this.#queue[at]!);
+    while (this.#queue.length > 0) {
+      const item = this.#queue.shift();
+      if (item >= 0) continue;
+      const fd = this.#queue.shift();
+      if (item === CLOSE) closeDescriptor(fd);
     }
     this.#known.forEach((bits, fd) => {
       if ((bits & CLOSING) !== 0) closeDescriptor(fd);
@@ -224,21 +227,16 @@ class EpollDriver implements Driver {
   /** Does what is queued now; what handlers queue waits for the next run(). */
   #work(handler: CompletionHandler): number {
     this.#resumeParked();
-    const work = this.#queue;
-    this.#queue = this.#next;
-    this.#next = work;
     let handed = 0;
-    let at = 0;
-    try {
-      while (at < work.length) {
-        const item = work[at++]!;
-        if (item >= 0) handed += this.#try(item, handler);
-        else if (item === CLOSE) this.#close(work[at++]!);
-        else shutdownSocket(work[at++]!, SHUTDOWN - item);
+    for (let left = this.#queue.length; left > 0; left--) {
+      const item = this.#queue.shift();
+      if (item >= 0) {
+        handed += this.#try(item, handler);
+        continue;
       }
-    } finally {
-      if (at < work.length) this.#queue.unshift(...work.slice(at)); // a handler threw
-      work.length = 0;
+      left--;
+      if (item === CLOSE) this.#close(this.#queue.shift());
+      else shutdownSocket(this.#queue.shift(), SHUTDOWN - item);
     }
     return handed;
   }
