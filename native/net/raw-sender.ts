@@ -45,8 +45,8 @@ export class RawSender implements Disposable {
    * Sends one packet, never waiting. Returns 0 or the error number (ENETUNREACH, EPERM from a firewall,
    * EAGAIN or ENOBUFS when the queue is full): a lost SYN is an ordinary event, not an exception.
    */
-  send(packet: TcpPacket): number {
-    return this.#send(encodePacketInto(this.#packet, packet), packet.dst);
+  send(packet: TcpPacket, payload?: Uint8Array): number {
+    return this.#send(encodePacketInto(this.#packet, packet, payload), packet.dst);
   }
 
   /** The same with a packet that is encoded already. */

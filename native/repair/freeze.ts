@@ -1,10 +1,11 @@
 /**
  * freeze, resume and abandon: a connection stops, and goes on.
  *
- *   running ──guard, then repair mode──▶ held ──out of repair mode, then out of the guard, then wake──▶ running
+ *   running ──guard, then repair mode──▶ held ──out of the guard, then of repair mode, then wake──▶ running
  *
- * The order matters both ways. A segment that arrived in repair mode could make the kernel count as sent what it
- * did not send; the guard lets none arrive. Read net/ipv4/tcp.c do_tcp_setsockopt(), TCP_REPAIR.
+ * While the send queue is chosen in repair mode, an ACK that arrived would make the kernel count as sent what it did
+ * not send: only the guard permits choosing it, and nothing leaves it chosen. Read net/ipv4/tcp.c
+ * do_tcp_setsockopt(), TCP_REPAIR, and net/ipv4/tcp_output.c tcp_write_xmit().
  */
 import { EPERM } from "../abi/errno.ts";
 import * as so from "../abi/socket.ts";
@@ -14,11 +15,11 @@ import { libc } from "../libc.ts";
 import { setRepair } from "../sockopt.ts";
 import { type Held, stateOf } from "./held.ts";
 import type { RepairKit } from "./kit.ts";
-import { optionOps } from "./ops.ts";
+import { optionOps, setTcp } from "./ops.ts";
 import { RepairError } from "./repair-error.ts";
 import { applyOps } from "./restore.ts";
 import { readEnd, readInt, readNegotiated, readText } from "./socket-reader.ts";
-import { type Bearings, readBearings, wake } from "./wake.ts";
+import { readBearings, wake } from "./wake.ts";
 
 /**
  * Stops connections: from its return on nothing of them comes in or leaves, and their sockets are in repair mode.
@@ -72,20 +73,18 @@ export function repairDenied(error: unknown): unknown {
 }
 
 /**
- * Lets held connections go on: they leave repair mode, then the guard, what was never sent is sent, and their peers
+ * Lets held connections go on: they leave the guard, then repair mode, what was never sent is sent, and their peers
  * are woken so that they need not wait for timers that have backed off while nobody answered. The descriptors stay
- * the caller's. Throws GuardError with the sockets out of repair mode and the guard as it was: call it again.
+ * the caller's. Throws GuardError with all of them still held; SyscallError.
  */
 export function resume(kit: RepairKit, held: readonly Held[]): void {
-  const bearings = held.map((one): Bearings | undefined => {
-    const where = readBearings(one);
-    setRepair(one.fd, false);
-    applyOps(one.fd, optionOps(one.later, "repair"));
-    return where;
-  });
+  const bearings = held.map(readBearings);
   kit.guard.remove(held);
   for (const [index, one] of held.entries()) {
     const where = bearings[index];
+    // In ESTABLISHED the kernel then sends a segment the peer has had.
+    const leave = where?.isSending ? tcp.TCP_REPAIR_OFF : tcp.TCP_REPAIR_OFF_NO_WP;
+    applyOps(one.fd, [setTcp(tcp.TCP_REPAIR, leave), ...optionOps(one.later, "repair")]);
     if (where !== undefined) wake(kit, one, where);
   }
 }

@@ -10,12 +10,18 @@ import { RingUnavailableError } from "../ring/unavailable.ts";
 import type { Quoted } from "../wire/icmp.ts";
 import type { TcpPacket } from "../wire/packet.ts";
 import { onTheWire } from "./held.ts";
+import { optionOps } from "./ops.ts";
 import { type OptionValue, optionRows } from "./options.ts";
+import { applyOps, type Feed } from "./restore.ts";
 import { ChainRestorer } from "./restore-chain.ts";
-import { readOption } from "./socket-reader.ts";
+import { readOption, readText } from "./socket-reader.ts";
 
 /** Connections that one io_uring chain call restores. */
 const CHAIN_BATCH = 64;
+
+function bindToDevice(fd: number, device: string): void {
+  applyOps(fd, optionOps([{ name: "SO_BINDTODEVICE", value: device }], "connect"));
+}
 
 const wireEnds = ({ src, dst }: Pick<TcpPacket, "src" | "dst">) => ({
   src: onTheWire(src),
@@ -50,10 +56,21 @@ export class RepairKit implements Disposable {
   }
 
   /** Sends a segment between the addresses of a socket, mapped ones too. Throws SyscallError. */
-  readonly send = (packet: TcpPacket): void => {
+  send(packet: TcpPacket, payload?: Uint8Array): void {
     const ends = wireEnds(packet);
-    const errno = this.sender(familyOf(ends.src)).send({ ...packet, ...ends });
+    const errno = this.sender(familyOf(ends.src)).send({ ...packet, ...ends }, payload);
     if (errno !== 0) throw new SyscallError("sendto", errno, { ...ends });
+  }
+
+  /**
+   * Lets a segment arrive at the socket `fd` as if from its peer. It comes by the loopback interface, so that a
+   * socket bound to another one is unbound meanwhile. As send().
+   */
+  readonly feed: Feed = (fd, packet, payload) => {
+    const device = readText(fd, so.SOL_SOCKET, so.SO_BINDTODEVICE);
+    if (device !== "") bindToDevice(fd, "");
+    this.send(packet, payload);
+    if (device !== "") bindToDevice(fd, device);
   };
 
   /** Tells the sender of a segment that it does not arrive. As send(). */

@@ -30,7 +30,7 @@ export function restore(
   const fds = restoreInChains(kit, plans, socketFlags);
   const results = images.map((image, index): Held | RepairError => {
     try {
-      const made = fds[index] ?? restoreBySyscalls(plans[index]!, socketFlags, kit.send);
+      const made = fds[index] ?? restoreBySyscalls(plans[index]!, socketFlags, kit.feed);
       const fd = onItsPort(kit, image, made, socketFlags);
       const { local, remote, live } = image;
       return {
@@ -83,7 +83,7 @@ function onItsPort(kit: RepairKit, image: TcpImage, fd: number, socketFlags: num
   if (!live?.portChosen || readEnd(fd, "local").port === local.port) return fd;
   libc.close(fd);
   const bound = { ...image, live: { ...live, portChosen: false } };
-  return restoreBySyscalls(restorePlan(bound), socketFlags, kit.send);
+  return restoreBySyscalls(restorePlan(bound), socketFlags, kit.feed);
 }
 
 /** The image without the options that every new socket of this host has anyway. */

@@ -20,8 +20,8 @@ const ARENA_SIZE = 4096;
 const arena = Memory.anonymous(ARENA_SIZE);
 const at = arena.address;
 
-/** Lets a packet arrive at this host as if from the network. */
-export type Feed = (packet: TcpPacket) => void;
+/** Lets a segment arrive at the socket `fd` as if from its peer. */
+export type Feed = (fd: number, packet: TcpPacket, payload?: Uint8Array) => void;
 
 /**
  * Executes the operations in order on a new socket and returns its descriptor, which the caller owns.
@@ -103,7 +103,7 @@ function apply(fd: number, step: SocketOp, feed: Feed): number {
     case "shutdown":
       return libc.shutdown(fd, so.SHUT_WR);
     case "feed":
-      feed(step.packet);
+      feed(fd, step.packet);
       return 0;
     default: {
       const unreachable: never = step;

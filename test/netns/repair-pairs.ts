@@ -2,6 +2,7 @@
  * Connections of the loopback in every state and with every kind of queue, made by their kernels alone: for the
  * tests of the repair core. `ours` is the end to freeze; `theirs` is a peer that knows nothing of it.
  */
+import { randomBytes } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { EAGAIN } from "../../native/abi/errno.ts";
 import { MSG_DONTWAIT, MSG_NOSIGNAL, SHUT_WR, SOCK_CLOEXEC, SOCK_NONBLOCK } from "../../native/abi/socket.ts";
@@ -21,6 +22,7 @@ export const THEY_WRITE: ReadonlySet<TcpState> = new Set(["ESTABLISHED", "FIN_WA
 const HALF = 40_000;
 const WINDOW = 60_000;
 const CHUNK = 65_536;
+const incoming = Buffer.alloc(CHUNK);
 const OPTIONS = ["timestamps", "window_scaling", "sack"] as const;
 
 export interface Negotiation {
@@ -40,12 +42,15 @@ export function sysctl(name: string, value: string): void {
   writeFileSync(`/proc/sys/net/ipv4/${name}`, value);
 }
 
-/** Bytes that tell their position and whose they are. */
-export function pattern(length: number, from: number, whose: number): Uint8Array {
-  const bytes = new Uint8Array(length);
-  for (let at = 0; at < length; at++) bytes[at] = ((from + at) * 31 + ((from + at) >>> 8) * 7 + whose) & 0xff;
-  return bytes;
-}
+/** What streams carry: random, and repeated after a prime, so that bytes tell their position and whose they are. */
+const PERIOD = 1_048_573;
+const source = Buffer.alloc(2 * PERIOD);
+source.set(randomBytes(PERIOD));
+source.copyWithin(PERIOD, 0, PERIOD);
+const at = (position: number, whose: number, length: number): Buffer => {
+  const from = (position + whose * 1_000) % PERIOD;
+  return source.subarray(from, from + length);
+};
 
 /** One direction: what was written into it, and what has come out. */
 export class Stream {
@@ -61,7 +66,7 @@ export class Stream {
   /** Writes up to `length` bytes; as many as the kernel takes. */
   write(fd: number, length: number): void {
     for (let left = length; left > 0; ) {
-      const bytes = pattern(Math.min(left, CHUNK), this.written, this.#whose);
+      const bytes = at(this.written, this.#whose, Math.min(left, CHUNK));
       const sent = Number(libc.sendto(fd, bytes, bytes.length, MSG_DONTWAIT | MSG_NOSIGNAL, null, 0));
       if (sent < 0) {
         if (lastErrno() === EAGAIN) return;
@@ -74,9 +79,8 @@ export class Stream {
 
   /** Reads what there is. Throws when a byte is not the one that was written there. */
   drain(fd: number): void {
-    const bytes = new Uint8Array(CHUNK);
     for (;;) {
-      const got = Number(libc.recv(fd, bytes, bytes.length, MSG_DONTWAIT));
+      const got = Number(libc.recv(fd, incoming, CHUNK, MSG_DONTWAIT));
       if (got < 0) {
         if (lastErrno() === EAGAIN) return;
         check(got, "recv", { fd });
@@ -85,9 +89,9 @@ export class Stream {
         this.ended = true;
         return;
       }
-      const want = pattern(got, this.read, this.#whose);
-      const wrong = want.findIndex((byte, at) => byte !== bytes[at]);
-      if (wrong >= 0) throw new Error(`byte ${this.read + wrong} is wrong`);
+      if (!incoming.subarray(0, got).equals(at(this.read, this.#whose, got))) {
+        throw new Error(`not what was written at ${this.read}, ${got} bytes from there on`);
+      }
       this.read += got;
     }
   }
