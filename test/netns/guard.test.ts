@@ -240,6 +240,28 @@ table("given the same connection twice, then it is in once; taken out twice, the
   assert.is(ruleset(), "");
 });
 
+for (const [name, places] of BACKENDS) {
+  table(`given a lifetime, then packets pass when it is over, unless it is kept (${name})`, async () => {
+    using guard = new NftGuard(places);
+    const [passing, kept, shortened, given] = tuplesOf(4, 4) as [
+      GuardedTuple,
+      GuardedTuple,
+      GuardedTuple,
+      GuardedTuple,
+    ];
+    guard.add([passing, kept], 1);
+    guard.add([shortened]);
+    guard.keep([kept]);
+    guard.keep([shortened, given], 1);
+    assert.equal(keysOf(guard.list()), keysOf([passing, kept, shortened, given]));
+    const deadline = performance.now() + PATIENCE_MS;
+    while (guard.list().length > 1 && performance.now() < deadline) await pause(50);
+    assert.equal(keysOf(guard.list()), keysOf([kept]));
+    guard.remove([kept, passing]);
+    assert.equal(guard.list(), []);
+  });
+}
+
 table("given one bad connection among many, then none is in", () => {
   using guard = new NftGuard();
   const [a] = tuplesOf(1, 4) as [GuardedTuple];
@@ -283,7 +305,7 @@ processes("given its process killed, then the guard stays, and another process r
 processes(
   "given several that add and remove at once, then nobody loses anything, and no table is left",
   async () => {
-    const children = [1, 2, 3].map((port) => holder(String(port), "60"));
+    const children = [1, 2, 3].map((port) => holder(String(port), "30"));
     const codes = await Promise.all(children.map(async (child) => (await once(child, "close"))[0]));
     assert.equal(codes, [0, 0, 0]);
     assert.is(ruleset(), "");

@@ -13,7 +13,7 @@ import { readImages, writeImages } from "../../../proxy/checkpoint/images/image-
 import { AccelproxyError } from "../../../proxy/errors.ts";
 import { sampleSession } from "./session-images.ts";
 
-const KILLS = 8;
+const KILLS = 6;
 const WRITER = [
   process.execPath,
   "--import",
