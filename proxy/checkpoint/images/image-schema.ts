@@ -186,7 +186,7 @@ export const recordSchema: z.ZodType<SessionRecord> = z.strictObject({
 const WITH_UPSTREAM: readonly string[] = ["unproven", "open"];
 
 export const sessionSchema: z.ZodType<SessionImage> = z
-  .strictObject({ record, client: tcpImage, upstream: orUndefined(tcpImage) })
+  .strictObject({ record: recordSchema, client: tcpImage, upstream: orUndefined(tcpImage) })
   .refine((session) => (session.upstream !== undefined) === WITH_UPSTREAM.includes(session.record.state), {
     path: ["upstream"],
     error: "an upstream connection belongs to the states unproven and open",
