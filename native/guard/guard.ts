@@ -20,6 +20,7 @@ import {
   DROP_COMMANDS,
   elementKey,
   type GuardedTuple,
+  keepCommands,
   LIST_COMMANDS,
   parseElements,
   removeCommands,
@@ -27,6 +28,8 @@ import {
 
 /** Elements in one transaction; a netlink message must fit the send buffer of an unprivileged namespace. */
 const BATCH_MAX = 1_000;
+/** keep() has three commands for each element. */
+const KEEP_BATCH_MAX = 300;
 /** Every retry means that another process changed the table in between. */
 const ATTEMPTS_MAX = 32;
 
@@ -51,17 +54,39 @@ export class NftGuard implements Guard, Disposable {
     this.#nft = openNft(places);
   }
 
-  add(tuples: readonly GuardedTuple[]): void {
+  /** Until removed, or for `lifetimeS` seconds: then packets pass again, and a kernel without the socket refuses them. */
+  add(tuples: readonly GuardedTuple[], lifetimeS?: number): void {
     const added: GuardedTuple[] = [];
     try {
       for (const batch of batchesOf(tuples)) {
-        this.#addBatch(batch);
+        this.#addBatch(batch, lifetimeS);
         added.push(...batch);
       }
     } catch (error) {
       this.remove(added);
       throw error;
     }
+  }
+
+  /**
+   * Gives connections a lifetime from now on, or takes it away, whether they are in the guard or not. Throws GuardError,
+   * with some of them as they were.
+   */
+  keep(tuples: readonly GuardedTuple[], lifetimeS?: number): void {
+    for (const batch of batchesOf(tuples, KEEP_BATCH_MAX)) {
+      this.#untilSettled(() => {
+        if (this.#run(keepCommands(batch, lifetimeS), "ENOENT").ok) return true;
+        return this.#run(createCommands(batch, lifetimeS), "EEXIST").ok;
+      });
+    }
+  }
+
+  /** This guard, where what is added has a lifetime. */
+  lasting(lifetimeS: number): Guard {
+    return {
+      add: (tuples) => this.add(tuples, lifetimeS),
+      remove: (tuples) => this.remove(tuples),
+    };
   }
 
   remove(tuples: readonly GuardedTuple[]): void {
@@ -89,10 +114,10 @@ export class NftGuard implements Guard, Disposable {
     this.close();
   }
 
-  #addBatch(batch: readonly GuardedTuple[]): void {
+  #addBatch(batch: readonly GuardedTuple[], lifetimeS: number | undefined): void {
     this.#untilSettled(() => {
-      if (this.#run(addCommands(batch), "ENOENT").ok) return true;
-      return this.#run(createCommands(batch), "EEXIST").ok;
+      if (this.#run(addCommands(batch, lifetimeS), "ENOENT").ok) return true;
+      return this.#run(createCommands(batch, lifetimeS), "EEXIST").ok;
     });
   }
 
@@ -119,8 +144,8 @@ export class NftGuard implements Guard, Disposable {
   }
 }
 
-function batchesOf<T>(items: readonly T[]): T[][] {
+function batchesOf<T>(items: readonly T[], max = BATCH_MAX): T[][] {
   const batches: T[][] = [];
-  for (let at = 0; at < items.length; at += BATCH_MAX) batches.push(items.slice(at, at + BATCH_MAX));
+  for (let at = 0; at < items.length; at += max) batches.push(items.slice(at, at + max));
   return batches;
 }

@@ -33,8 +33,8 @@ const MAPS = ["v4", "v6"] as const;
 type MapName = (typeof MAPS)[number];
 
 const CREATE = `create table ${TABLE}
-add map ${TABLE} v4 { type ipv4_addr . inet_service . ipv4_addr . inet_service : verdict ; }
-add map ${TABLE} v6 { type ipv6_addr . inet_service . ipv6_addr . inet_service : verdict ; }
+add map ${TABLE} v4 { type ipv4_addr . inet_service . ipv4_addr . inet_service : verdict ; flags timeout ; }
+add map ${TABLE} v6 { type ipv6_addr . inet_service . ipv6_addr . inet_service : verdict ; flags timeout ; }
 add chain ${TABLE} away
 add rule ${TABLE} away drop
 add chain ${TABLE} input { type filter hook input priority raw ; }
@@ -47,14 +47,23 @@ add rule ${TABLE} output ip daddr . tcp dport . ip saddr . tcp sport vmap @v4
 add rule ${TABLE} output ip6 daddr . tcp dport . ip6 saddr . tcp sport vmap @v6
 `;
 
-/** Adds to a table that exists (else ENOENT). An element that is there already is no error. */
-export function addCommands(tuples: readonly GuardedTuple[]): string {
-  return elementCommands("add", tuples, " : goto away");
+/**
+ * Adds to a table that exists (else ENOENT), until removed or for `lifetimeS` seconds. An element that is there already
+ * is no error; which of the two lifetimes it has then depends on the kernel.
+ */
+export function addCommands(tuples: readonly GuardedTuple[], lifetimeS?: number): string {
+  const timeout = lifetimeS === undefined ? "" : ` timeout ${lifetimeS}s`;
+  return elementCommands("add", tuples, `${timeout} : goto away`);
 }
 
 /** Makes the table, which must not exist (else EEXIST), with these elements. */
-export function createCommands(tuples: readonly GuardedTuple[]): string {
-  return CREATE + addCommands(tuples);
+export function createCommands(tuples: readonly GuardedTuple[], lifetimeS?: number): string {
+  return CREATE + addCommands(tuples, lifetimeS);
+}
+
+/** As addCommands(), and what is there already gets the lifetime too, with no packet let through. */
+export function keepCommands(tuples: readonly GuardedTuple[], lifetimeS?: number): string {
+  return addCommands(tuples) + removeCommands(tuples) + addCommands(tuples, lifetimeS);
 }
 
 /** Deletes elements, each of which must be there (else ENOENT). */
@@ -92,7 +101,8 @@ function elementOf({ local, remote }: GuardedTuple): { map: MapName; key: string
   return { map: ours.length === 4 ? "v4" : "v6", key };
 }
 
-const ELEMENT = /([0-9a-f.:]+) \. ([0-9]+) \. ([0-9a-f.:]+) \. ([0-9]+) : goto away/g;
+const ELEMENT =
+  /([0-9a-f.:]+) \. ([0-9]+) \. ([0-9a-f.:]+) \. ([0-9]+)(?: timeout \w+)?(?: expires \w+)? : goto away/g;
 
 /** Reads what LIST_COMMANDS printed. */
 export function parseElements(text: string): GuardedTuple[] {
