@@ -93,6 +93,11 @@ export class BufferRing {
     return this.memory.address + id * this.size;
   }
 
+  /** The first `length` bytes of a buffer. */
+  bytes(id: number, length: number): Uint8Array {
+    return this.memory.bytes.subarray(id * this.size, id * this.size + length);
+  }
+
   /** Notes that a completion handed over this buffer. */
   take(id: number): void {
     if (this.#owner[id] !== FREE) throw new Error(`the kernel handed over buffer ${id} twice`);

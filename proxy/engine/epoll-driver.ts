@@ -30,12 +30,12 @@ import { ACCEPT, BULK, CANCELLED, CONNECT, RECV, RequestTable, SEND } from "../.
 import {
   type CompletionHandler,
   type Driver,
-  type ReceiveBuffers,
   SEND_BYTES_MAX,
   SLOT_MAX,
   SOCKADDR_BYTES_MAX,
   WAKE_SLOT,
 } from "./driver.ts";
+import { DriverBuffers } from "./driver-buffers.ts";
 import { IntQueue } from "./int-queue.ts";
 
 export interface EpollDriverOptions {
@@ -63,7 +63,7 @@ export function createEpollDriver(options: EpollDriverOptions): Driver {
 
 class EpollDriver implements Driver {
   readonly name = "epoll";
-  readonly buffers: StackBuffers;
+  readonly buffers: DriverBuffers<BufferStack>;
   readonly #epoll = new Epoll();
   readonly #requests = new RequestTable(1024);
   /** By descriptor: bits, and the request that waits for input or output. */
@@ -80,8 +80,11 @@ class EpollDriver implements Driver {
   #running = false;
   #stopped = false;
 
-  constructor(options: EpollDriverOptions) {
-    this.buffers = new StackBuffers(options);
+  constructor({ bufferCount, bufferSize, bulk }: EpollDriverOptions) {
+    this.buffers = new DriverBuffers(
+      new BufferStack(bufferCount, bufferSize),
+      bulk && new BufferStack(bulk.count, bulk.size),
+    );
   }
 
   accept(fd: number, slot: number, tag: number): void {
@@ -269,7 +272,7 @@ class EpollDriver implements Driver {
       this.#readers[fd] = index;
       return 0;
     }
-    const bufferId = this.buffers.take(this.#requests.has(index, BULK));
+    const bufferId = this.#takeBuffer(this.#requests.has(index, BULK));
     if (bufferId === NONE) {
       this.#requests.park(index);
       return 0;
@@ -284,6 +287,13 @@ class EpollDriver implements Driver {
     this.#known[fd] = this.#known[fd]! & ~ENDED;
     this.#readers[fd] = index;
     return 0;
+  }
+
+  /** A buffer, large if asked for and there is one; NONE when no ordinary one is left. */
+  #takeBuffer(isBulk: boolean): number {
+    const { ordinary, bulk } = this.buffers;
+    const id = isBulk && bulk ? bulk.take() : NONE;
+    return id === NONE ? ordinary.take() : this.buffers.bulkId(id);
   }
 
   #trySend(index: number, handler: CompletionHandler): number {
@@ -382,7 +392,7 @@ class EpollDriver implements Driver {
 
   /** Queues parked receives again, one per free buffer, and those that were cancelled. */
   #resumeParked(): void {
-    let free = this.buffers.free;
+    let free = this.buffers.ordinary.free;
     for (let n = this.#requests.parked; n > 0; n--) {
       const index = this.#requests.unpark();
       if (this.#requests.has(index, CANCELLED)) this.#queue.push(index);
@@ -419,59 +429,5 @@ class EpollDriver implements Driver {
     if ((this.#known[fd]! & CLOSING) !== 0) this.#close(fd);
     handler.complete(slot, tag, result, bufferId, false);
     return 1;
-  }
-}
-
-/** Buffers of both sizes; the ids of the large ones follow the others'. */
-class StackBuffers implements ReceiveBuffers {
-  readonly #ordinary: BufferStack;
-  readonly #bulk: BufferStack | undefined;
-
-  constructor({ bufferCount, bufferSize, bulk }: EpollDriverOptions) {
-    this.#ordinary = new BufferStack(bufferCount, bufferSize);
-    this.#bulk = bulk && new BufferStack(bulk.count, bulk.size);
-  }
-
-  get count(): number {
-    return this.#ordinary.count;
-  }
-
-  get free(): number {
-    return this.#ordinary.free;
-  }
-
-  /** A buffer, large if asked for and there is one; -1 when none is left. */
-  take(bulk: boolean): number {
-    const id = bulk && this.#bulk ? this.#bulk.take() : NONE;
-    return id === NONE ? this.#ordinary.take() : this.#ordinary.count + id;
-  }
-
-  release(id: number): void {
-    this.#stackOf(id).release(this.#at(id));
-  }
-
-  sizeOf(id: number): number {
-    return this.#stackOf(id).size;
-  }
-
-  address(id: number): number {
-    return this.#stackOf(id).address(this.#at(id));
-  }
-
-  bytes(id: number, length: number): Uint8Array {
-    return this.#stackOf(id).bytes(this.#at(id), length);
-  }
-
-  close(): void {
-    this.#ordinary.close();
-    this.#bulk?.close();
-  }
-
-  #stackOf(id: number): BufferStack {
-    return id < this.#ordinary.count || this.#bulk === undefined ? this.#ordinary : this.#bulk;
-  }
-
-  #at(id: number): number {
-    return id < this.#ordinary.count || this.#bulk === undefined ? id : id - this.#ordinary.count;
   }
 }

@@ -27,12 +27,12 @@ import { UNWATCHED } from "../../native/ring/submission.ts";
 import {
   type CompletionHandler,
   type Driver,
-  type ReceiveBuffers,
   SEND_BYTES_MAX,
   SLOT_MAX,
   SOCKADDR_BYTES_MAX,
   WAKE_SLOT,
 } from "./driver.ts";
+import { DriverBuffers } from "./driver-buffers.ts";
 
 export interface IoUringDriverOptions extends RingOptions {
   /** Receive buffers, 1 .. 32768, and how many of them are in the ring at a time (default: all). */
@@ -62,62 +62,6 @@ export function createIoUringDriver(options: IoUringDriverOptions): IoUringDrive
   return new UringDriver(options);
 }
 
-/** The driver's buffers: many of the ordinary size, and some large ones whose ids follow theirs. */
-class RingBuffers implements ReceiveBuffers {
-  readonly #ordinary: BufferRing;
-  readonly #bulk: BufferRing | undefined;
-
-  constructor(ringFd: number, { bufferCount, bufferKeep, bufferSize, bulk }: IoUringDriverOptions) {
-    this.#ordinary = new BufferRing(ringFd, BUFFER_GROUP, bufferCount, bufferSize, bufferKeep);
-    this.#bulk = bulk && new BufferRing(ringFd, BULK_GROUP, bulk.count, bulk.size, bulk.keep);
-  }
-
-  get count(): number {
-    return this.#ordinary.count;
-  }
-
-  get free(): number {
-    return this.#ordinary.free;
-  }
-
-  get hasBulk(): boolean {
-    return this.#bulk !== undefined && this.#bulk.free > 0;
-  }
-
-  address(bufferId: number): number {
-    const { count } = this.#ordinary;
-    return bufferId < count ? this.#ordinary.address(bufferId) : this.#bulk!.address(bufferId - count);
-  }
-
-  bytes(bufferId: number, length: number): Uint8Array {
-    const { count } = this.#ordinary;
-    const ring = bufferId < count ? this.#ordinary : this.#bulk!;
-    const at = (bufferId < count ? bufferId : bufferId - count) * ring.size;
-    return ring.memory.bytes.subarray(at, at + length);
-  }
-
-  /** Notes that the kernel handed over buffer `id` of a group; returns its id among all. */
-  take(id: number, bulk: boolean): number {
-    if (!bulk) {
-      this.#ordinary.take(id);
-      return id;
-    }
-    this.#bulk!.take(id);
-    return this.#ordinary.count + id;
-  }
-
-  release(bufferId: number): void {
-    const { count } = this.#ordinary;
-    if (bufferId < count || this.#bulk === undefined) this.#ordinary.release(bufferId);
-    else this.#bulk.release(bufferId - count);
-  }
-
-  close(): void {
-    this.#ordinary.close();
-    this.#bulk?.close();
-  }
-}
-
 /** stop() cancels again after this long, and gives up after the second. */
 const STOP_RETRY_MS = 50;
 const STOP_LIMIT_MS = 5_000;
@@ -137,7 +81,7 @@ const STOP_LIMIT_MS = 5_000;
  */
 class UringDriver implements IoUringDriver {
   readonly name = "io_uring";
-  readonly buffers: RingBuffers;
+  readonly buffers: DriverBuffers<BufferRing>;
   readonly features: ReadonlySet<RingFeature>;
   readonly #ring: Ring;
   readonly #requests: RequestTable;
@@ -148,7 +92,12 @@ class UringDriver implements IoUringDriver {
   constructor(options: IoUringDriverOptions) {
     this.#ring = new Ring(options);
     try {
-      this.buffers = new RingBuffers(this.#ring.fd, options);
+      const { bufferCount, bufferKeep, bufferSize, bulk } = options;
+      const { fd } = this.#ring;
+      this.buffers = new DriverBuffers(
+        new BufferRing(fd, BUFFER_GROUP, bufferCount, bufferSize, bufferKeep),
+        bulk && new BufferRing(fd, BULK_GROUP, bulk.count, bulk.size, bulk.keep),
+      );
     } catch (error) {
       this.#ring.close();
       throw error;
@@ -164,13 +113,14 @@ class UringDriver implements IoUringDriver {
 
   recv(fd: number, slot: number, tag: number, bulk = false): void {
     const index = this.#open(RECV, fd, slot, tag);
-    if (bulk && this.buffers.hasBulk) {
+    const { ordinary, bulk: large } = this.buffers;
+    if (bulk && large !== undefined && large.free > 0) {
       this.#requests.mark(index, BULK);
       this.#ring.reserve().recv(fd, BULK_GROUP, false, index);
       return;
     }
-    if (this.buffers.free === 0) this.#requests.mark(index, PATIENT);
-    this.#queueRecv(index, this.buffers.free === 0);
+    if (ordinary.free === 0) this.#requests.mark(index, PATIENT);
+    this.#queueRecv(index, ordinary.free === 0);
   }
 
   send(fd: number, address: number, length: number, slot: number, tag: number): void {
@@ -283,7 +233,7 @@ class UringDriver implements IoUringDriver {
 
   /** Queues one parked receive per free buffer. */
   #resumeParked(): void {
-    for (let n = Math.min(this.#requests.parked, this.buffers.free); n > 0; n--) {
+    for (let n = Math.min(this.#requests.parked, this.buffers.ordinary.free); n > 0; n--) {
       const index = this.#requests.unpark();
       if (this.#requests.has(index, CANCELLED)) this.#requests.park(index);
       else this.#queueRecv(index, false);
@@ -340,9 +290,12 @@ class UringDriver implements IoUringDriver {
   #settleRecv(index: number, result: number, flags: number, handler: CompletionHandler): boolean {
     const isBulk = this.#requests.has(index, BULK);
     if ((flags & IORING_CQE_F_BUFFER) !== 0) {
-      const id = this.buffers.take(flags >>> IORING_CQE_BUFFER_SHIFT, isBulk);
-      if (result > 0) return this.#finish(index, result, id, handler);
-      this.buffers.release(id); // the end of a stream or an error may use up a buffer too
+      const { ordinary, bulk } = this.buffers;
+      const ring = isBulk ? bulk! : ordinary;
+      const id = flags >>> IORING_CQE_BUFFER_SHIFT;
+      ring.take(id);
+      if (result > 0) return this.#finish(index, result, isBulk ? this.buffers.bulkId(id) : id, handler);
+      ring.release(id); // the end of a stream or an error may use up a buffer too
     }
     if (result !== -ENOBUFS) return this.#finish(index, result, -1, handler);
     if (this.#requests.has(index, CANCELLED)) return this.#finish(index, -ECANCELED, -1, handler);
