@@ -30,7 +30,7 @@ async function runSource(folder: string, source: string, skipsFail = false): Pro
 const header = `import { suite } from "${uvu}";\nconst s = suite("s");\n`;
 const good = `s("good", () => {});\n`;
 files(
-  "given drivers in its head, then one row for each, and only the first five lines count",
+  "given drivers or a wish to be alone in its head, then rows say so, and only the first five lines count",
   ({ folder }) => {
     const path = join(folder, "drivers.test.ts");
     const line = "// drivers: io_uring, epoll\n";
@@ -40,8 +40,12 @@ files(
       rows.map(({ name, deadlineMs, command }) => [name, deadlineMs, command.at(-1)]),
       ["io_uring", "epoll"].map((driver) => [`${path} on ${driver}`, 7_000, `--driver=${driver}`]),
     );
-    writeFileSync(path, `${"\n".repeat(5)}${line}`);
-    assert.is(fileRows(path).length, 1);
+    assert.ok(rows.every(({ isAlone }) => !isAlone));
+    writeFileSync(path, `// alone\n${"\n".repeat(4)}${line}`);
+    assert.equal(
+      fileRows(path).map(({ isAlone }) => isAlone),
+      [true],
+    );
   },
 );
 

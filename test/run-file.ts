@@ -11,6 +11,8 @@ export interface Row {
   readonly name: string;
   readonly command: readonly string[];
   readonly deadlineMs: number;
+  /** Measures time or fills the machine: nothing may run beside it. */
+  readonly isAlone: boolean;
   /** Test files report totals; a check is one test, passed when it exits 0. */
   readonly kind: "file" | "check";
 }
@@ -42,13 +44,14 @@ const running = new Set<ChildProcess>();
 
 /** A row for a check: `command` passes when it exits 0. */
 export function checkRow(name: string, command: readonly string[]): Row {
-  return { name, command, deadlineMs: CHECK_DEADLINE_MS, kind: "check" };
+  return { name, command, deadlineMs: CHECK_DEADLINE_MS, isAlone: false, kind: "check" };
 }
 
 /**
  * The rows of a test file, run as `node --import ./scripts/typescript.mjs FILE` behind `prefix`. In its first five
  * lines a file may state a deadline of its own, `// deadline: 120s`, and that it runs once for each of several drivers
- * of the engine, `// drivers: io_uring, epoll`, which it gets as `--driver=NAME`.
+ * of the engine, `// drivers: io_uring, epoll`, which it gets as `--driver=NAME`; and that nothing may run beside
+ * it, `// alone`.
  */
 export function fileRows(path: string, prefix: readonly string[] = []): Row[] {
   const head = readFileSync(path, "utf8").split("\n", 5).join("\n");
@@ -61,6 +64,7 @@ export function fileRows(path: string, prefix: readonly string[] = []): Row[] {
       ...(driver === undefined ? [] : [`--driver=${driver}`]),
     ],
     deadlineMs: seconds === undefined ? FILE_DEADLINE_MS : Number(seconds) * 1000,
+    isAlone: /^\/\/ alone$/m.test(head),
     kind: "file",
   }));
 }

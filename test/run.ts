@@ -8,15 +8,16 @@ import { checkRow, fileRows, killAll, netnsPrefix, type Result, type Row, runRow
  *
  *   node --import ./scripts/typescript.mjs test/run.ts [--timings] [FILTER ...]
  *
- * A FILTER is a part of a path; with filters the checks are left out. Ordinary files run two at a time. Those
- * under test/netns, test/lab and test/e2e measure time or fill the machine, and run alone afterwards, those for
- * several drivers once for each, side by side. Every file
+ * A FILTER is a part of a path; with filters the checks are left out. Files run two at a time: first what needs
+ * nothing but a processor, then those under test/netns, test/lab and test/e2e, which mostly wait. Those that measure
+ * time or fill the machine say so in their head (`// alone`) and come last, one at a time, those for several drivers
+ * once for each, side by side. Every file
  * prints a line, a failed one also its output; the last line is `N passed, N failed, N skipped` and nothing else.
  * Exit 0 only when something ran and nothing failed. With CI=true a skipped test is a failure.
  */
 
 const PARALLEL_MAX = 2;
-const ALONE = ["test/netns/", "test/lab/", "test/e2e/"];
+const WAITING = ["test/netns/", "test/lab/", "test/e2e/"];
 const OWN_NAMESPACE = "test/netns/";
 
 const bin = (name: string): string => join("node_modules/.bin", name);
@@ -56,19 +57,18 @@ async function main(args: readonly string[]): Promise<number> {
     return 1;
   }
 
-  const together = paths.filter((path) => !isAlone(path)).flatMap((path) => fileRows(path));
-  const alone = paths.filter(isAlone);
   const reports = await runRows([BUILD], 1, skipsFail);
+  const prefix = paths.some(needsNamespace) ? netnsPrefix() : [];
+  const able = paths.filter((path) => !needsNamespace(path) || prefix !== undefined);
+  const rows = able.map((path) => fileRows(path, needsNamespace(path) ? prefix : []));
+  const together = rows.filter(([row]) => !row!.isAlone);
   reports.push(
-    ...(await runRows([...(filters.length > 0 ? [] : CHECKS), ...together], PARALLEL_MAX, skipsFail)),
+    ...(await runRows([...(filters.length > 0 ? [] : CHECKS), ...together.flat()], PARALLEL_MAX, skipsFail)),
   );
-  const prefix = alone.some(needsNamespace) ? netnsPrefix() : [];
-  for (const path of alone) {
-    const rows = fileRows(path, needsNamespace(path) ? prefix : []);
-    if (needsNamespace(path) && prefix === undefined)
-      reports.push(...rows.map((row) => withoutNamespace(row, skipsFail)));
-    else reports.push(...(await runRows(rows, rows.length, skipsFail)));
+  for (const own of rows) {
+    if (own[0]!.isAlone) reports.push(...(await runRows(own, own.length, skipsFail)));
   }
+  for (const path of paths) if (!able.includes(path)) reports.push(withoutNamespace(path, skipsFail));
 
   if (withTimings) printTimings(reports);
   return printTotals(reports);
@@ -79,11 +79,12 @@ function testFiles(filters: readonly string[]): string[] {
     .filter((path) => path.endsWith(".test.ts"))
     .map((path) => join("test", path))
     .filter((path) => filters.length === 0 || filters.some((filter) => path.includes(filter)))
-    .sort();
+    .sort((a, b) => Number(isBusy(b)) - Number(isBusy(a)) || a.localeCompare(b));
 }
 
-function isAlone(path: string): boolean {
-  return ALONE.some((folder) => path.startsWith(folder));
+/** What keeps a processor busy goes first, what waits for the network afterwards. */
+function isBusy(path: string): boolean {
+  return !WAITING.some((folder) => path.startsWith(folder));
 }
 
 function needsNamespace(path: string): boolean {
@@ -106,11 +107,12 @@ async function runRows(rows: readonly Row[], parallelMax: number, skipsFail: boo
 }
 
 /** A netns file on a machine that gives us no namespace. How many tests it has is not known: one skip. */
-function withoutNamespace(row: Row, skipsFail: boolean): Report {
+function withoutNamespace(path: string, skipsFail: boolean): Report {
   const reason = "no network namespace: needs CAP_SYS_ADMIN or unprivileged user namespaces";
   const counts = skipsFail
     ? { failed: 1, skipped: 0, problem: "1 skipped, which CI forbids" }
     : { failed: 0, skipped: 1, problem: undefined };
+  const row = checkRow(path, []);
   const report = { row, result: { passed: 0, ...counts, output: `skipped: ${reason}\n`, elapsedMs: 0 } };
   print(report);
   return report;

@@ -1,3 +1,4 @@
+// alone
 // drivers: io_uring, epoll
 // Goal: a response of many flights is a round trip sooner to its last byte too, also after the pool was left
 // alone: the upstream's kernel treats a kept half-open like any young connection (initial window, RTO).

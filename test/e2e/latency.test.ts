@@ -1,3 +1,4 @@
+// alone
 // Goal: through accelproxy the first byte of a fresh connection comes after one round trip, not two, over IPv4
 // and IPv6, near and far, and nothing fails.
 // Method: the built program between real kernels; open-loop Poisson arrivals, 20 a second and family, both

@@ -1,3 +1,4 @@
+// alone
 // Goal: a pool left idle works at whatever moment it is used, however often the server repeats a SYN-ACK.
 // Method: four servers with tcp_synack_retries 0, 1, 2 and 5, used at random moments; then the same on a bad path. At
 // the same time in a world whose proxy hears with a raw socket.

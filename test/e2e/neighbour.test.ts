@@ -1,3 +1,4 @@
+// alone
 // drivers: io_uring, epoll
 // Goal: half-opens harm nobody: not the clients of other upstreams, not the upstream's other clients.
 // Method: the proxy and a server in the lab; what it holds is read from the server's kernel and from captures.

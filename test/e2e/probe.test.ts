@@ -1,3 +1,4 @@
+// alone
 // Goal: `accelproxy probe` says what acceleration would save towards an upstream, what stands in its way, and what
 // to configure; it keeps to 10 SYNs a second, ends by itself, and leaves no half-open behind, also after Ctrl-C.
 // Method: the built program on a host of the lab, servers 40 ms away: ordinary, with SYN cookies, with a short

@@ -1,3 +1,4 @@
+// alone
 // drivers: io_uring, epoll
 // Goal: a server that speaks first is heard one round trip and takeAfter after the client came, although no byte
 // of the client completes the handshake; a lost raw ACK costs its first repetition, not the server's timer.

@@ -1,3 +1,4 @@
+// alone
 // Goal: the network behaves as asked: delays, addresses, faults, filters, captures.
 // Method: real kernels at both ends. Round trips are measured by ICMP echo; one-way delays by captures.
 import type { ChildProcess } from "node:child_process";
