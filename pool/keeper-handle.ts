@@ -43,6 +43,8 @@ export interface KeeperHandleOptions {
   /** See KeeperOptions. */
   readonly secret?: Uint8Array;
   readonly isHeld?: boolean;
+  /** The thread does not keep its process alive. */
+  readonly isBackground?: boolean;
 }
 
 export class KeeperHandle {
@@ -73,7 +75,7 @@ export class KeeperHandle {
     logLevel: string,
     log: Logger,
     onCrash: (error: Error) => void,
-    { hearing = "auto", descriptors, secret, isHeld = false }: KeeperHandleOptions = {},
+    { hearing = "auto", descriptors, secret, isHeld = false, isBackground = false }: KeeperHandleOptions = {},
   ): Promise<KeeperHandle> {
     const data: KeeperThreadData = {
       table: new EntryTable().buffer,
@@ -94,7 +96,9 @@ export class KeeperHandle {
       worker.once("error", reject);
     });
     const share = { table: data.table, signal: data.signal, wakeFd };
-    return new KeeperHandle(worker, share, data.secret, log);
+    const handle = new KeeperHandle(worker, share, data.secret, log);
+    if (isBackground) worker.unref(); // last, since a listener for messages takes it back
+    return handle;
   }
 
   /** Starts a pool. Rejects with PoolError ACCEL_EPERM without CAP_NET_RAW or CAP_NET_ADMIN. */
@@ -143,9 +147,16 @@ export class KeeperHandle {
       this.#onStopped = resolve;
       this.#worker.once("exit", () => resolve());
     });
+    this.#worker.ref();
     this.#send({ kind: "stop" });
     await exited;
     await this.#worker.terminate();
+  }
+
+  /** The same for a process about to exit: blocks until the half-opens are given up, `limitMs` at most. */
+  stopNow(limitMs: number): void {
+    this.#send({ kind: "stop" });
+    new KeeperSignal(this.share.signal, this.share.wakeFd).awaitEnd(limitMs);
   }
 
   #send(message: ToKeeper): void {

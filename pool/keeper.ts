@@ -263,6 +263,7 @@ export class Keeper implements KeeperServices {
     this.reservations.close();
     this.wire.close();
     this.#wakeUp.close();
+    this.#signal.end();
   }
 
   newEntry(destination: Destination, port: Port, openedAtMs: number): LiveEntry | undefined {

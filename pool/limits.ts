@@ -58,6 +58,17 @@ export const TAKEN_SOON = 100;
 /** A RST is sent again after these, since nobody acknowledges one. */
 export const RESET_REPEATS = [250, 1_000] as const;
 
+/** The raw ACK of a server that speaks first is sent again after these. */
+export const ACK_REPEATS = [200, 400, 800] as const;
+/** A first flight unacknowledged for this long went into a black hole. */
+export const FLIGHT_SILENCE = 3_000;
+/**
+ * How long to wait for the keeper to have seen the RST that TCP reported, and how often to look. It heard the
+ * RST first, but may have to be scheduled; only when it lost the RST is all of the wait needed.
+ */
+export const VERDICT_WAIT = 1_000;
+export const VERDICT_POLL = 1;
+
 for (const [holds, what] of [
   [REFRESH_INTERVAL + LEASE_MARGIN < SYNACK_TIMEOUT, "a refresh comes before the upstream's timer"],
   [RTT_MAX + LEASE_MARGIN + REFRESH_INTERVAL_MIN < SYNACK_TIMEOUT, "the farthest pool can be refreshed"],

@@ -12,6 +12,7 @@ import { NOTICES_MAX } from "./limits.ts";
 const SLEEP = 0;
 const TOUCHED = 1;
 const WRITTEN = 2; // notices ever written, modulo 2^32
+const ENDED = 3;
 const RING = 16; // a cache line further on
 const AWAKE = 0;
 const NAPPING = 1;
@@ -68,6 +69,17 @@ export class KeeperSignal {
   /** Keeper: awake. */
   wakeUp(): void {
     Atomics.store(this.#words, SLEEP, AWAKE);
+  }
+
+  /** Keeper: it has given up everything. */
+  end(): void {
+    Atomics.store(this.#words, ENDED, 1);
+    Atomics.notify(this.#words, ENDED);
+  }
+
+  /** Owner: blocks until end(), `limitMs` at most. */
+  awaitEnd(limitMs: number): void {
+    Atomics.wait(this.#words, ENDED, 0, limitMs);
   }
 
   /** Keeper: whether anything changed since the last call. */

@@ -1,4 +1,5 @@
 /** Every bound of the engine. Times are ms, sizes bytes. */
+export { ACK_REPEATS, FLIGHT_SILENCE, VERDICT_POLL, VERDICT_WAIT } from "../../pool/limits.ts";
 
 /** Sessions of one worker; 24 bits name one in a request. */
 export const SESSIONS_MAX = 1_000_000;
@@ -19,16 +20,6 @@ export const FLIGHT_MAX = 4_096;
 /** First flights kept at a time; beyond, sessions go without the possibility of a replay. */
 export const FLIGHTS_MAX = 16_384;
 
-/** The raw ACK of a server that speaks first is sent again after these. */
-export const ACK_REPEATS = [200, 400, 800] as const;
-/** A first flight unacknowledged for this long went into a black hole. */
-export const FLIGHT_SILENCE = 3_000;
-/**
- * How long to wait for the keeper to have seen the RST that TCP reported, and how often to look. It heard the
- * RST first, but may have to be scheduled; only when it lost the RST is all of the wait needed.
- */
-export const VERDICT_WAIT = 1_000;
-export const VERDICT_POLL = 1;
 /** Requests of an ended session must be over by then; later its sockets are reset. */
 export const CLOSE_LIMIT = 10_000;
 /** After accept met the end of descriptors or memory although nobody has a session whose end would bring some. */

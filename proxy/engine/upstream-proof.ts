@@ -3,7 +3,8 @@
  * first flight is kept for a replay, the raw ACK of a client that says nothing is repeated, silence is noticed.
  * DESIGN section 6 has the rules; session.ts asks and acts.
  */
-import { FirstFlight, isAcknowledged, sentOneSegmentOnly } from "./first-flight.ts";
+import { isAcknowledged, sentOneSegmentOnly } from "../../pool/evidence.ts";
+import { FirstFlight } from "./first-flight.ts";
 import type { Flights } from "./flights.ts";
 import * as limits from "./limits.ts";
 import type { ProofRecord } from "./session-record.ts";
