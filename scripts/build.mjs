@@ -14,7 +14,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { root, runMain, runStep, SetupError } from "./child.mjs";
 
-const folders = ["native", "pool", "proxy", "config", "bench"];
+const folders = ["native", "pool", "library", "proxy", "config", "bench"];
 const settings = ["package.json", "package-lock.json", "tsconfig.json", "tsconfig.build.json"];
 const stamp = join(root, "dist/.built");
 
