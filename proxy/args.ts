@@ -93,7 +93,8 @@ export const HELP = `Usage:
 ADDRESS is unix:PATH, HOST:PORT or [V6]:PORT, by default ${DEFAULT_ADMIN}.
 
 Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 77 a missing privilege.
-Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads the configuration.
+Signals: SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reloads the configuration;
+SIGUSR2 has a new process take over everything.
 `;
 
 class UsageError extends Error {}

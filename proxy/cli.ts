@@ -21,12 +21,17 @@ const events: ProcessEvents = {
   onReload: (handler) => {
     process.on("SIGHUP", handler);
   },
+  onUpgrade: (handler) => {
+    process.on("SIGUSR2", handler);
+  },
   // Rejections that nobody handles come here as well.
   onCrash: (handler) => {
     process.on("uncaughtException", handler);
   },
 };
 
+/** Names the descriptor on which the proxy before this one gives what it has (upgrade/predecessor.ts). */
+const CHANNEL = "ACCELPROXY_UPGRADE_CHANNEL";
 const STDOUT = 1;
 const STDERR = 2;
 
@@ -88,7 +93,18 @@ async function main(args: readonly string[]): Promise<ExitCode> {
 async function runAndExit(configFile: string): Promise<never> {
   process.stderr.on("error", () => {});
   const { run } = await import("./commands/run.ts");
-  const { code, hung } = await run({ configFile, isTerminal: isatty(STDOUT), events }, output);
+  const given = process.env[CHANNEL];
+  delete process.env[CHANNEL];
+  const channelAt = STDERR + 1;
+  const command = {
+    program: process.execPath,
+    args: [...process.execArgv, ...process.argv.slice(1)],
+    env: { ...process.env, [CHANNEL]: String(channelAt) },
+    channelAt,
+  };
+  const channel = given === undefined ? undefined : Number(given);
+  const isTerminal = isatty(STDOUT);
+  const { code, hung } = await run({ configFile, isTerminal, events, command, channel }, output);
   if (hung) {
     const { exitNow } = await import("../native/process.ts");
     exitNow(code);

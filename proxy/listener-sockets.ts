@@ -6,6 +6,7 @@
 import type { Endpoint } from "../native/address.ts";
 import type { Fd } from "../native/fd.ts";
 import { assertBindable, listenTcp, localEndpoint } from "../native/net/tcp-socket.ts";
+import { setReusePort } from "../native/sockopt.ts";
 import { BACKLOG } from "./engine/limits.ts";
 
 export class ListenerSockets {
@@ -33,9 +34,29 @@ export class ListenerSockets {
     }
   }
 
-  /** The descriptor a worker accepts on; it stays ours. */
-  forWorker(index: number): number {
-    return this.#fds[index]!.number;
+  /**
+   * Goes on with sockets that listen already, which are its own from now on, and opens what they lack to one per worker.
+   * Throws SyscallError as listenTcp(); they are closed then.
+   */
+  static inherit(inherited: readonly Fd[], workers: number): ListenerSockets {
+    const fds = [...inherited];
+    try {
+      const endpoint = localEndpoint(fds[0]!.number);
+      if (fds.length < workers) for (const fd of fds) setReusePort(fd.number);
+      while (fds.length < workers) fds.push(listenTcp(endpoint, BACKLOG, true));
+      return new ListenerSockets(fds);
+    } catch (error) {
+      for (const fd of fds) fd.close();
+      throw error;
+    }
+  }
+
+  /**
+   * Their descriptors, which stay ours: socket n is for worker n modulo the number of workers. Inherited ones may be more
+   * than there are workers, and clients wait in the backlog of each.
+   */
+  get descriptors(): readonly number[] {
+    return this.#fds.map(({ number }) => number);
   }
 
   /** The same sockets under other descriptors: closing one set leaves the other listening. Throws EMFILE. */

@@ -12,10 +12,12 @@ import { loadConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
 import type { Config, Listener } from "../config/schema.ts";
 import { formatEndpoint } from "../native/address.ts";
+import { Fd } from "../native/fd.ts";
 import { Gate, type GateShare } from "../pool/gate.ts";
 import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
 import { PoolRegistry } from "../pool/registry.ts";
-import type { ToWorker } from "./engine/messages.ts";
+import type { ListenerShare, ToWorker } from "./engine/messages.ts";
+import type { MovingSession } from "./engine/session-record.ts";
 import { DriverUnavailableError, WorkerHandle } from "./engine/worker-handle.ts";
 import { listenError, StartError } from "./errors.ts";
 import { ListenerSockets } from "./listener-sockets.ts";
@@ -24,14 +26,14 @@ import { DESCRIPTORS_PER_SESSION, sessionsOf, shareDescriptors } from "./process
 import type {
   ListenerStatus,
   MetricsSnapshot,
-  PoolStatus,
   ProxyView,
   Readiness,
   ReloadResult,
   Status,
 } from "./status.ts";
 import { Traffic } from "./traffic.ts";
-import { LiveUpstream, type NamedPool } from "./upstreams.ts";
+import type { Estate, Heritage } from "./upgrade/estate.ts";
+import { LiveUpstream, type NamedPool, poolStatus } from "./upstreams.ts";
 import { version } from "./version.ts";
 
 export interface RuntimeOptions {
@@ -40,6 +42,8 @@ export interface RuntimeOptions {
   readonly log: Logger;
   /** False: no capabilities, or acceleration is off. */
   readonly accelerate: boolean;
+  /** What a process that goes leaves to this one. */
+  readonly heritage?: Heritage | undefined;
   /** A thread ended that should not have. */
   readonly onFatal: (error: Error) => void;
 }
@@ -50,6 +54,9 @@ interface LiveListener {
   readonly id: number;
   readonly gate: GateShare;
 }
+
+/** How long a session may be idle whose listener is gone. */
+const FORMER_IDLE_MS = 300_000;
 
 /** Settings that only a restart changes. */
 const RESTART_ONLY = new Set(["acceleration", "workers", "driver", "admin", "log"]);
@@ -69,6 +76,7 @@ export class Runtime implements ProxyView {
   #registry: PoolRegistry | undefined;
   #config: Config;
   #nextListenerId = 1;
+  #nextAdopter = 0;
   #changing: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
@@ -85,8 +93,11 @@ export class Runtime implements ProxyView {
     try {
       await runtime.#startThreads();
       await Promise.all(options.config.upstreams.map((upstream) => runtime.#addUpstream(upstream)));
-      for (const listener of options.config.listeners)
-        await runtime.#adopt(listener, runtime.#open(listener));
+      const opened = options.config.listeners.map(
+        (listener) => [listener, runtime.#open(listener, options.heritage)] as const,
+      );
+      if (options.heritage) await runtime.#succeed(options.heritage);
+      for (const [listener, sockets] of opened) await runtime.#adopt(listener, sockets);
       return runtime;
     } catch (error) {
       await runtime.closeNow();
@@ -139,7 +150,12 @@ export class Runtime implements ProxyView {
   }
 
   reload(): Promise<ReloadResult> {
-    const result = this.#changing.then(() => this.#reload());
+    return this.alone(() => this.#reload());
+  }
+
+  /** Runs `action` after reloads that are under way, and before those that come. */
+  alone<T>(action: () => Promise<T>): Promise<T> {
+    const result = this.#changing.then(action);
     this.#changing = result.catch(() => {});
     return result;
   }
@@ -182,8 +198,12 @@ export class Runtime implements ProxyView {
     this.#descriptors = Gate.create(new SharedArrayBuffer(4 * count), 0, DESCRIPTORS_PER_SESSION);
     if (accelerate) {
       const poolLog = this.#options.log.child({ component: "pool" });
-      const shared = { descriptors: this.#descriptors };
-      this.#keeper = await KeeperHandle.start(logLevel, poolLog, onFatal, shared);
+      const { heritage } = this.#options;
+      this.#keeper = await KeeperHandle.start(logLevel, poolLog, onFatal, {
+        descriptors: this.#descriptors,
+        isHeld: heritage !== undefined,
+        ...(heritage?.secret && { secret: heritage.secret }),
+      });
       this.#registry = new PoolRegistry(this.#keeper);
     }
     const engineLog = this.#options.log.child({ component: "engine" });
@@ -242,9 +262,12 @@ export class Runtime implements ProxyView {
     this.#upstreams.set(config.name, upstream);
   }
 
-  #open({ name, bind: { host, port } }: Listener): ListenerSockets {
-    const endpoint = { address: host, port };
+  #open(listener: Listener, heritage?: Heritage): ListenerSockets {
+    const { name, bind } = listener;
+    const endpoint = { address: bind.host, port: bind.port };
     try {
+      const inherited = heritage?.takeSockets(listener);
+      if (inherited) return ListenerSockets.inherit(inherited, this.#workers.length);
       return ListenerSockets.open(endpoint, this.#workers.length);
     } catch (error) {
       throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
@@ -254,31 +277,99 @@ export class Runtime implements ProxyView {
   /** Starts a listener on open sockets, which are its own from now on. */
   async #adopt(config: Listener, sockets: ListenerSockets): Promise<void> {
     const gate = Gate.create(this.#descriptors.wakeFds, config.maxConnections);
-    await this.#listen(config, sockets, this.#nextListenerId++, gate);
+    const id = this.#nextListenerId;
+    this.#nextListenerId += sockets.descriptors.length;
+    await this.#listen(config, sockets, id, gate);
     this.#log.info({ listener: config.name, address: formatEndpoint(sockets.endpoint) }, "listening");
   }
 
   async #listen(config: Listener, sockets: ListenerSockets, id: number, gate: GateShare): Promise<void> {
+    const listener = { config, sockets, id, gate };
+    await Promise.all(this.#shares(listener).map(([worker, share]) => worker.listen(share)));
+    this.#listeners.set(config.name, listener);
+  }
+
+  /** What each worker has to know of a listener's sockets, the first of every worker first. */
+  #shares({ config, sockets, id, gate }: LiveListener): readonly (readonly [WorkerHandle, ListenerShare])[] {
     const { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
     const route = this.#traffic.route(name, upstream);
-    const share = { id, name, upstream, takeAfterMs, idleTimeoutMs, maxConnections, route, gate };
-    await Promise.all(
-      this.#workers.map((worker, index) => worker.listen({ ...share, fd: sockets.forWorker(index) })),
-    );
-    this.#listeners.set(name, { config, sockets, id, gate });
+    const share = { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections, route, gate };
+    return sockets.descriptors.map((fd, index) => [
+      this.#workers[index % this.#workers.length]!,
+      { ...share, id: id + index, fd },
+    ]);
   }
 
   async #removeListener(name: string): Promise<void> {
     const listener = this.#listeners.get(name);
     if (!listener) return;
     this.#listeners.delete(name);
-    await Promise.all(this.#workers.map((worker) => worker.unlisten(listener.id)));
+    await Promise.all(this.#shares(listener).map(([worker, { id }]) => worker.unlisten(id)));
     listener.sockets.close();
   }
 
   #closeListeners(): void {
     for (const { sockets } of this.#listeners.values()) sockets.close();
     this.#listeners.clear();
+  }
+
+  // --- upgrade ----------------------------------------------------------------------------------------------------
+
+  /** Says that all is prepared, and waits until it may begin. */
+  async #succeed(heritage: Heritage): Promise<void> {
+    const record = await heritage.ready();
+    if (this.#keeper) await this.#keeper.adopt(record);
+    else for (const { fd } of record.ports) new Fd(fd).close();
+  }
+
+  /** What this process can give away. */
+  get estate(): Estate {
+    const listeners = [...this.#listeners.values()];
+    const shares = listeners.flatMap((listener) => this.#shares(listener));
+    return {
+      listeners: listeners.map(({ config: { name, bind }, sockets }) => ({
+        name,
+        bind: { address: bind.host, port: bind.port },
+        sockets: sockets.descriptors,
+      })),
+      keeper: this.#keeper,
+      traffic: this.#traffic,
+      pools: this.#pools(),
+      stopAccepting: async () => {
+        await Promise.all(shares.map(([worker, { id }]) => worker.unlisten(id)));
+      },
+      acceptAgain: async () => {
+        await Promise.all(shares.map(([worker, share]) => worker.listen(share)));
+      },
+      depart: async (max) => {
+        const parts = await Promise.all(
+          this.#workers.map((worker) => worker.depart(Math.ceil(max / this.#workers.length))),
+        );
+        return {
+          sessions: parts.flatMap(({ sessions }) => sessions),
+          left: parts.reduce((sum, { left }) => sum + left, 0),
+        };
+      },
+      adopt: (sessions) => this.#adoptSessions(sessions),
+    };
+  }
+
+  /** Spreads sessions over the workers. */
+  #adoptSessions(sessions: readonly MovingSession[]): void {
+    for (const moving of sessions) {
+      const index = this.#nextAdopter++ % this.#workers.length;
+      const live = this.#listeners.get(moving.record.listener);
+      const listener = live ? this.#shares(live)[index]![1] : this.#formerShare(moving);
+      this.#workers[index]!.send({ kind: "adopt", listener, sessions: [moving] });
+    }
+  }
+
+  /** For a session of a listener that the configuration no longer has. */
+  #formerShare({ record: { listener: name, upstream } }: MovingSession): ListenerShare {
+    const route = this.#traffic.route(name, upstream);
+    const gate = Gate.create(this.#descriptors.wakeFds, 0);
+    const times = { takeAfterMs: 0, idleTimeoutMs: FORMER_IDLE_MS };
+    return { id: 0, name, fd: -1, upstream, maxConnections: 0, route, gate, ...times };
   }
 
   // --- reload -----------------------------------------------------------------------------------------------------
@@ -380,24 +471,6 @@ export class Runtime implements ProxyView {
 
 function sameBind(a: Listener, b: Listener): boolean {
   return a.bind.host === b.bind.host && a.bind.port === b.bind.port;
-}
-
-function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
-  return {
-    upstream,
-    server,
-    halfOpen: block.get("halfOpen"),
-    target: block.get("target"),
-    rttMs: block.get("rttUs") / 1e3,
-    cookies: block.get("cookies") === 1,
-    paused: block.get("paused") === 1,
-    hits: block.get("hits"),
-    misses: block.get("misses"),
-    replays: block.get("replays"),
-    tainted: block.get("tainted"),
-    vanished: block.get("vanished"),
-    refused: block.get("refused"),
-  };
 }
 
 function asStartError(error: unknown): StartError {

@@ -3,12 +3,22 @@
  * worker counts by itself (engine/counters.ts).
  */
 import { EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
-import type { MetricsSnapshot } from "./status.ts";
+import type { ConnectionPath, MetricsSnapshot } from "./status.ts";
 import { PATHS } from "./status.ts";
 
 interface Route {
   readonly listener: string;
   readonly upstream: string;
+}
+
+/** Everything counted since the start; plain data. */
+export interface TrafficTotals extends Pick<MetricsSnapshot, "materialize" | "firstByte"> {
+  readonly routes: readonly (Route & {
+    readonly total: number;
+    readonly bytesUpstream: number;
+    readonly bytesDownstream: number;
+    readonly paths: Readonly<Record<ConnectionPath, number>>;
+  })[];
 }
 
 type Field = "total" | "active" | "bytesUpstream" | "bytesDownstream";
@@ -66,6 +76,34 @@ export class Traffic {
         PATHS.map((path) => [path, sumHistograms(this.#counters.map((c) => c.firstByte(path)))]),
       ) as MetricsSnapshot["firstByte"],
     };
+  }
+
+  /** What another process goes on counting from. */
+  totals(): TrafficTotals {
+    const { materialize, firstByte } = this.snapshot();
+    const routes = this.#routes.map((route, index) => ({
+      ...route,
+      total: this.#sum((counters) => counters.get(index, "total")),
+      bytesUpstream: this.#sum((counters) => counters.get(index, "bytesUpstream")),
+      bytesDownstream: this.#sum((counters) => counters.get(index, "bytesDownstream")),
+      paths: Object.fromEntries(
+        PATHS.map((path) => [path, this.#sum((counters) => counters.path(index, path))]),
+      ) as Record<ConnectionPath, number>,
+    }));
+    return { routes, materialize, firstByte };
+  }
+
+  /** Adds what another process counted. */
+  inherit({ routes, materialize, firstByte }: TrafficTotals): void {
+    const counters = this.addWorker();
+    counters.inherit(materialize, firstByte);
+    for (const { listener, upstream, paths, ...totals } of routes) {
+      const route = this.route(listener, upstream);
+      for (const field of ["total", "bytesUpstream", "bytesDownstream"] as const) {
+        counters.add(route, field, totals[field]);
+      }
+      for (const path of PATHS) counters.countPath(route, path, paths[path]);
+    }
   }
 
   #sum(read: (counters: EngineCounters) => number): number {

@@ -7,6 +7,7 @@ import { type Endpoint, formatEndpoint } from "../native/address.ts";
 import type { PoolEntry, PoolRegistry } from "../pool/registry.ts";
 import type { ServerShare, UpstreamShare } from "./engine/messages.ts";
 import type { NameWatcher } from "./names.ts";
+import type { PoolStatus } from "./status.ts";
 
 type Spec = Parameters<PoolRegistry["hold"]>[0];
 
@@ -111,4 +112,23 @@ export class LiveUpstream {
   async #letGo(servers: readonly LiveServer[]): Promise<void> {
     for (const { spec, pool } of servers) if (pool) await this.#options.registry?.letGo(spec);
   }
+}
+
+/** A pool as GET /status shows it. */
+export function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
+  return {
+    upstream,
+    server,
+    halfOpen: block.get("halfOpen"),
+    target: block.get("target"),
+    rttMs: block.get("rttUs") / 1e3,
+    cookies: block.get("cookies") === 1,
+    paused: block.get("paused") === 1,
+    hits: block.get("hits"),
+    misses: block.get("misses"),
+    replays: block.get("replays"),
+    tainted: block.get("tainted"),
+    vanished: block.get("vanished"),
+    refused: block.get("refused"),
+  };
 }

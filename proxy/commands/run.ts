@@ -7,6 +7,9 @@ import { StartError } from "../errors.ts";
 import { createLog } from "../log.ts";
 import { checkPrivileges, type MissingPrivilege } from "../privileges.ts";
 import { Runtime } from "../runtime.ts";
+import { ChannelError } from "../upgrade/channel.ts";
+import { type Command, upgrade } from "../upgrade/predecessor.ts";
+import { Successor } from "../upgrade/successor.ts";
 import { version } from "../version.ts";
 import { EXIT, type ExitCode, errorLine, type Output } from "./output.ts";
 
@@ -16,6 +19,8 @@ export interface ProcessEvents {
   onStop(handler: (signal: string) => void): void;
   /** SIGHUP. */
   onReload(handler: () => void): void;
+  /** SIGUSR2. */
+  onUpgrade(handler: () => void): void;
   /** An error that nobody caught. The process goes on until run() says how to exit. */
   onCrash(handler: (error: unknown) => void): void;
 }
@@ -25,6 +30,10 @@ export interface RunOptions {
   /** stdout is a terminal: log lines for people. */
   readonly isTerminal: boolean;
   readonly events: ProcessEvents;
+  /** How to start this program again, for an upgrade. */
+  readonly command: Command;
+  /** The descriptor on which the process before this one gives what it has; undefined for a plain start. */
+  readonly channel: number | undefined;
 }
 
 /** How the run ended. `hung`: threads may be left that did not end in time, and must not be waited for. */
@@ -78,6 +87,7 @@ class Foreground {
   #admin: AdminServer | undefined;
   #runtime: Runtime | undefined;
   #isStarting = true;
+  #isUpgrading = false;
   #stops = 0;
   #isEnding = false;
   #end: (result: RunResult) => void = () => {};
@@ -97,6 +107,7 @@ class Foreground {
     events.onCrash((error) => this.#fail(error, "uncaught error"));
     events.onStop((signal) => this.#stop(signal));
     events.onReload(() => this.#reload());
+    events.onUpgrade(() => this.#upgrade());
     this.#log.info({ version, pid: process.pid, accelerate }, "starting");
     this.#start(accelerate)
       .finally(() => {
@@ -107,7 +118,24 @@ class Foreground {
   }
 
   async #start(accelerate: boolean): Promise<void> {
-    const { configFile } = this.#options;
+    const { configFile, channel } = this.#options;
+    const [config, log] = [this.#config, this.#log];
+    const upgradeLog = log.child({ component: "upgrade" });
+    const heritage = channel === undefined ? undefined : await Successor.begin(channel, upgradeLog);
+    // In an upgrade the process before this one answers until it ends.
+    if (heritage === undefined) await this.#startAdmin();
+    const onFatal = (error: Error) => this.#fail(error, "a thread ended");
+    this.#runtime = await Runtime.start({ configFile, config, log, accelerate, heritage, onFatal });
+    if (heritage !== undefined) {
+      await heritage.takeOver(this.#runtime.estate);
+      await this.#startAdmin().catch((err: unknown) => upgradeLog.error({ err }, "no admin interface"));
+    }
+    if (this.#isEnding) await this.#runtime.closeNow();
+    else if (this.#stops > 0) await this.#drain();
+    else log.info("started");
+  }
+
+  async #startAdmin(): Promise<void> {
     const [config, log] = [this.#config, this.#log];
     if (config.admin !== null) {
       const view = () => this.#runtime;
@@ -118,11 +146,6 @@ class Foreground {
       });
       log.info({ address: this.#admin.address }, "admin interface listening");
     }
-    const onFatal = (error: Error) => this.#fail(error, "a thread ended");
-    this.#runtime = await Runtime.start({ configFile, config, log, accelerate, onFatal });
-    if (this.#isEnding) await this.#runtime.closeNow();
-    else if (this.#stops > 0) await this.#drain();
-    else log.info("started");
   }
 
   #stop(signal: string): void {
@@ -133,8 +156,8 @@ class Foreground {
       return;
     }
     this.#log.info({ signal, drainTimeoutMs: this.#config.drainTimeoutMs }, "stopping");
-    // Before the start is complete there is nothing to drain: #start() does it then.
-    if (this.#runtime !== undefined)
+    // Before the start is complete there is nothing to drain: #start() does it then, and #upgrade() after an upgrade.
+    if (this.#runtime !== undefined && !this.#isUpgrading)
       this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
   }
 
@@ -155,9 +178,43 @@ class Foreground {
     this.#runtime.reload().catch((error: unknown) => this.#fail(error, "reload failed"));
   }
 
+  #upgrade(): void {
+    const runtime = this.#runtime;
+    if (runtime === undefined || this.#isStarting || this.#isUpgrading || this.#stops > 0) {
+      this.#log.warn("not upgrading: the proxy is starting, upgrading or stopping");
+      return;
+    }
+    this.#isUpgrading = true;
+    runtime
+      .alone(() => this.#giveAway(runtime))
+      .catch((error: unknown) => this.#fail(error, "upgrade failed"));
+  }
+
+  /** Ends when another process has everything; else goes on, or stops if somebody asked for that meanwhile. */
+  async #giveAway(runtime: Runtime): Promise<void> {
+    this.#log.info("upgrading: starting a new process");
+    const letGo = async () => {
+      await this.#admin?.close();
+      this.#admin = undefined;
+    };
+    const log = this.#log.child({ component: "upgrade" });
+    const { command } = this.#options;
+    const child = await upgrade({ command, estate: runtime.estate, log, letGo });
+    this.#isUpgrading = false;
+    if (child === undefined) {
+      if (this.#stops > 0) this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
+      return;
+    }
+    if (this.#stops > 0) child.kill("SIGTERM");
+    child.unref();
+    this.#isEnding = true;
+    await runtime.closeNow();
+    this.#end({ code: EXIT.done, hung: false });
+  }
+
   #failStart(error: unknown): void {
     if (this.#isEnding) return; // a thread that ended was reported already
-    if (!(error instanceof StartError)) {
+    if (!(error instanceof StartError || error instanceof ChannelError)) {
       this.#fail(error, "start failed");
       return;
     }

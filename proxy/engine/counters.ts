@@ -40,8 +40,8 @@ export class EngineCounters {
     return this.#cells[route * ROUTE_CELLS + ROUTE[field]]!;
   }
 
-  countPath(route: number, path: ConnectionPath): void {
-    this.#cells[route * ROUTE_CELLS + ROUTE.paths + PATHS.indexOf(path)]! += 1;
+  countPath(route: number, path: ConnectionPath, amount = 1): void {
+    this.#cells[route * ROUTE_CELLS + ROUTE.paths + PATHS.indexOf(path)]! += amount;
   }
 
   path(route: number, path: ConnectionPath): number {
@@ -62,6 +62,20 @@ export class EngineCounters {
 
   firstByte(path: ConnectionPath): HistogramCounts {
     return this.#histogram(FIRST_BYTE_AT + PATHS.indexOf(path) * FIRST_BYTE_CELLS, FIRST_BYTE_BOUNDS);
+  }
+
+  /** Adds what another process observed, if it has the same buckets. */
+  inherit(materialize: HistogramCounts, firstByte: Readonly<Record<ConnectionPath, HistogramCounts>>): void {
+    this.#add(MATERIALIZE_AT, MATERIALIZE_BOUNDS, materialize);
+    for (const [index, path] of PATHS.entries()) {
+      this.#add(FIRST_BYTE_AT + index * FIRST_BYTE_CELLS, FIRST_BYTE_BOUNDS, firstByte[path]);
+    }
+  }
+
+  #add(at: number, bounds: readonly number[], { boundsSeconds, counts, sumSeconds }: HistogramCounts): void {
+    if (boundsSeconds.join() !== bounds.join() || counts.length !== bounds.length + 1) return;
+    for (const [bucket, count] of counts.entries()) this.#cells[at + bucket]! += count;
+    this.#cells[at + bounds.length + 1]! += sumSeconds;
   }
 
   #observe(at: number, bounds: readonly number[], seconds: number): void {

@@ -4,6 +4,7 @@
  */
 import type { ChildProcess } from "node:child_process";
 import { once } from "node:events";
+import { readFileSync } from "node:fs";
 import { mkdtemp, rm, writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { tmpdir } from "node:os";
@@ -43,11 +44,14 @@ export class ProxyProcess {
   readonly log: LogLine[] = [];
   readonly stderr: string[] = [];
   readonly adminSocket: string;
+  /** Of the process that runs now: another one after upgrade(). */
+  pid: number;
   #code: number | null | undefined;
 
   constructor(child: ChildProcess, adminSocket: string) {
     this.child = child;
     this.adminSocket = adminSocket;
+    this.pid = child.pid ?? 0;
     createInterface({ input: child.stdout! }).on("line", (line) => {
       if (line.startsWith("{")) this.log.push(JSON.parse(line) as LogLine);
       else this.stderr.push(line);
@@ -75,7 +79,7 @@ export class ProxyProcess {
     for (;;) {
       const value = await found();
       if (value) return value;
-      if (this.#code !== undefined)
+      if (this.#code !== undefined && this.pid === this.child.pid)
         throw new Error(`${what}: proxy exited with ${this.#code}\n${this.#story()}`);
       if (performance.now() > deadline)
         throw new Error(`${what}: not within ${limitMs} ms\n${this.#story()}`);
@@ -108,8 +112,29 @@ export class ProxyProcess {
     );
   }
 
+  /** Has a new process take over, and resolves with its line about that. */
+  async upgrade(): Promise<LogLine> {
+    const taken = this.said("took over").length;
+    process.kill(this.pid, "SIGUSR2");
+    const given = this.said("upgraded: a new process has everything").length;
+    const from = this.pid;
+    const line = await this.until("upgraded", () => this.said("took over")[taken]);
+    const told = await this.until(
+      "told so",
+      () => this.said("upgraded: a new process has everything")[given],
+    );
+    this.pid = Number(told.pid);
+    await this.until("the old process ended", () => !isAlive(from));
+    return line;
+  }
+
   /** Sends a signal and resolves with the exit code, null when the signal ended it. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
+    if (this.pid !== this.child.pid) {
+      process.kill(this.pid, signal);
+      await this.until("the process ended", () => !isAlive(this.pid));
+      return null;
+    }
     if (this.#code !== undefined) return this.#code;
     this.child.kill(signal);
     const [code] = (await once(this.child, "exit")) as [number | null];
@@ -137,11 +162,21 @@ export class ProxyProcess {
   }
 }
 
+/** False for one that has ended, also when nobody waited for it. */
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, "utf8"));
+  } catch {
+    return false;
+  }
+}
+
 /** A lab and what runs in it; close() ends all of it. */
 export class World implements AsyncDisposable {
   readonly lab: Lab;
   readonly folder: string;
-  #proxies = 0;
+  /** How many proxies were started: the newest one is proxyCOUNT. */
+  count = 0;
 
   private constructor(lab: Lab, folder: string) {
     this.lab = lab;
@@ -170,7 +205,7 @@ export class World implements AsyncDisposable {
     config: string,
     { host = "near", args = [], prefix = [] }: ProxyOptions = {},
   ): Promise<ProxyProcess> {
-    const name = `proxy${++this.#proxies}`;
+    const name = `proxy${++this.count}`;
     const admin = join(this.folder, `${name}.sock`);
     const file = join(this.folder, `${name}.yaml`);
     const withDriver = /^driver:/m.test(config) ? "" : `driver: ${driver}\n`;
