@@ -13,6 +13,7 @@ import * as tcp from "../abi/tcp.ts";
 import { SyscallError } from "../errno.ts";
 import { libc } from "../libc.ts";
 import { setRepair } from "../sockopt.ts";
+import { readConnecting } from "./connecting.ts";
 import { type Held, stateOf } from "./held.ts";
 import type { RepairKit } from "./kit.ts";
 import { optionOps, setTcp } from "./ops.ts";
@@ -48,12 +49,13 @@ function examine(fd: number): Held | RepairError {
     const protocol = readInt(fd, so.SOL_SOCKET, so.SO_PROTOCOL);
     if (protocol === so.IPPROTO_MPTCP) return refuse("is MPTCP, which has no repair mode (use TCP)");
     if (protocol !== so.IPPROTO_TCP) return refuse("is not TCP");
-    stateOf(readNegotiated(fd).state, { fd });
+    const state = stateOf(readNegotiated(fd).state, { fd });
     const ulp = readText(fd, so.IPPROTO_TCP, tcp.TCP_ULP);
     if (ulp !== "") return refuse(`has the kernel do ${ulp} on it, whose state cannot be read`);
     const { scope, ...local } = readEnd(fd, "local");
     if (scope !== 0) return refuse("is between link-local addresses, which mean nothing elsewhere");
-    const { address, port } = readEnd(fd, "remote");
+    const { address, port } =
+      state === "SYN_SENT" ? readConnecting(fd, local.address.length === 4 ? 4 : 6) : readEnd(fd, "remote");
     const reuse = readInt(fd, so.SOL_SOCKET, so.SO_REUSEADDR);
     return { fd, local, remote: { address, port }, later: [{ name: "SO_REUSEADDR", value: reuse }] };
   } catch (error) {
@@ -84,8 +86,9 @@ export function resume(kit: RepairKit, held: readonly Held[]): void {
     const where = bearings[index];
     // In ESTABLISHED the kernel then sends a segment the peer has had.
     const leave = where?.isSending ? tcp.TCP_REPAIR_OFF : tcp.TCP_REPAIR_OFF_NO_WP;
-    applyOps(one.fd, [setTcp(tcp.TCP_REPAIR, leave), ...optionOps(one.later, "repair")]);
+    applyOps(one.fd, [setTcp(tcp.TCP_REPAIR, leave)]);
     if (where !== undefined) wake(kit, one, where);
+    applyOps(one.fd, optionOps(one.later, "repair"));
   }
 }
 

@@ -114,12 +114,18 @@ function synSentOps(image: TcpImage): RepairOp[] {
  * the port is not of net.ipv4.ip_local_port_range the kernel ignores the wish and takes another one: not in SYN_SENT,
  * whose SYN would leave from there.
  */
-function choosingOps({ local: { address, port } }: TcpImage): RepairOp[] {
+function choosingOps({ local: { address, port } }: Pick<TcpImage, "local">): RepairOp[] {
   return [
     setInt(IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1),
     setInt(IPPROTO_IP, IP_LOCAL_PORT_RANGE, port | (port << 16)),
     { op: "bind", end: { address, port: 0 } },
   ];
+}
+
+/** A socket in repair mode, connected from a port that only the kernel may choose. For isPortChosen(). */
+export function choosingPlan(ends: Pick<TcpImage, "local" | "remote">): readonly RepairOp[] {
+  const socket = ends.remote.address.length === 16 ? ops.SOCKET_6 : ops.SOCKET_4;
+  return [socket, ops.ENTER, ...choosingOps(ends), { op: "connect", end: ends.remote }];
 }
 
 /** Sequence number of the first byte that the receive queue will hold. */

@@ -7,5 +7,6 @@ export type { Held } from "./held.ts";
 export { type LiveState, TCP_STATES, type TcpEnd, type TcpImage, type TcpState } from "./image.ts";
 export { RepairKit } from "./kit.ts";
 export { OPTION_ROWS, type OptionName, type OptionValue } from "./options.ts";
+export { isPortChosen } from "./port.ts";
 export { RepairError, type RepairErrorCode } from "./repair-error.ts";
 export { restore } from "./restore-images.ts";

@@ -141,7 +141,7 @@ export class PairMaker implements Disposable {
       6: listenTcp({ address: "::1", port: 0 }, 64),
     };
     this.#run(
-      "add table inet deaf\nadd set inet deaf from { type inet_service ; }\nadd chain inet deaf input { type filter hook input priority 0 ; }\nadd rule inet deaf input tcp sport @from drop\n",
+      "add table inet deaf\nadd set inet deaf from { type inet_service ; }\nadd set inet deaf to { type inet_service ; }\nadd chain inet deaf input { type filter hook input priority 0 ; }\nadd rule inet deaf input tcp sport @from drop\nadd rule inet deaf input tcp dport @to drop\n",
     );
   }
 
@@ -165,9 +165,14 @@ export class PairMaker implements Disposable {
     this.#run(`add element inet deaf from { ${port} }\n`);
   }
 
-  /** The peers hear again. */
+  /** Whoever has this port hears nothing. */
+  deafenTo(port: number): void {
+    this.#run(`add element inet deaf to { ${port} }\n`);
+  }
+
+  /** All hear again. */
   undeafen(): void {
-    this.#run("flush set inet deaf from\n");
+    this.#run("flush set inet deaf from\nflush set inet deaf to\n");
   }
 
   /** A connection in `state`: half or full queues hold bytes read by nobody, sent and lost, and never sent. */
