@@ -1,11 +1,13 @@
 /**
  * How many fresh connections a second a proxy carries on loopback, and what one costs it: CPU time of the proxy
  * process alone, all threads, user and system apart. The load is ab (apache2-utils): one process, a connection a
- * request, no keep-alive, whose own ceiling against the origin is a row of its own ("direct").
+ * request, no keep-alive, whose own ceiling against the origin is a row of its own ("direct"). Then the latency at a
+ * rate that all of them carry.
  */
 import type { BenchContext, Benchmark } from "../context.ts";
 import type { Host } from "../lab/lab.ts";
-import { runLoadOn } from "../load/processes.ts";
+import { summarize } from "../load/percentiles.ts";
+import { runJsonLines, runLoadOn } from "../load/processes.ts";
 import { alternate, type Row, rowsOf, samplesOf } from "../measure/compare.ts";
 import { cpuBetween, cpuTimeOf } from "../measure/cpu.ts";
 import { accelproxy } from "../peers/accelproxy.ts";
@@ -27,6 +29,8 @@ const BASELINE = haproxyTcp.name;
 const DIRECT = "direct";
 
 const CLIENTS = [1, 16, 64, 256];
+/** Whose peak the latency is measured at half of. */
+const LATENCY_CLIENTS = 64;
 const BODY_BYTES = 100;
 const HIT_RATE_MIN = 0.9;
 
@@ -78,10 +82,55 @@ export const rate: Benchmark = {
       context.say(`rate: ${clients} clients`);
       rows.push(...(await atConcurrency(context, host, subjects, clients)));
     }
+    rows.push(...(await atFixedRate(context, host, subjects, rows)));
     await context.closeLab(lab);
     return rows;
   },
 };
+
+/** Latency at half of the rate that HAProxy reached with LATENCY_CLIENTS clients, and what each proxy adds to it. */
+async function atFixedRate(
+  context: BenchContext,
+  host: Host,
+  subjects: readonly Subject[],
+  rows: readonly Row[],
+): Promise<Row[]> {
+  const peak = rows.find(
+    ({ variant, metric, parameters }) =>
+      variant === BASELINE && metric === "connections per second" && parameters.clients === LATENCY_CLIENTS,
+  );
+  if (peak === undefined) {
+    context.skip("latency at a fixed rate", `${BASELINE} is not installed`);
+    return [];
+  }
+  const perSecond = Math.round(peak.median / 2);
+  const [rounds, seconds] = context.quick ? [3, 1] : [5, 4];
+  const measured = subjects.filter(({ name }) => name !== nodeProxy.name && name !== nginxStream.name);
+  context.say(`rate: latency at ${perSecond} connections a second`);
+  const observed = await alternate(measured, rounds, async ({ port }, round) => {
+    const args = [port, BODY_BYTES, perSecond, seconds, round + 1].map(String);
+    const [result] = await runJsonLines(host, "./open-loop", args);
+    const { p50, p99 } = summarize((result as { latenciesUs: number[] }).latenciesUs);
+    return { "latency, p50": p50, "latency, p99": p99, "added latency, p99": p99 };
+  });
+  const common = {
+    case: `${perSecond} connections/s on loopback`,
+    parameters: { perSecond, workers },
+    unit: "µs",
+  };
+  return (["added latency, p99", "latency, p99", "latency, p50"] as const).flatMap((metric) => {
+    const all = samplesOf(observed, metric);
+    const direct = all[DIRECT] ?? [];
+    const added = (values: readonly number[]): number[] =>
+      values.map((value, round) => value - direct[round]!);
+    const samples = metric.startsWith("added")
+      ? Object.fromEntries(
+          Object.entries(all).flatMap(([name, values]) => (name === DIRECT ? [] : [[name, added(values)]])),
+        )
+      : all;
+    return rowsOf({ ...common, metric, baseline: BASELINE, samples });
+  });
+}
 
 async function atConcurrency(
   context: BenchContext,

@@ -1,4 +1,4 @@
-// Goal: an offered entry is claimed once, whoever tries. Method: four threads and the keeper's own withdrawals race
+// Goal: an offered entry is claimed once, whoever tries. Method: eight threads and the keeper's own withdrawals race
 // for 10^5 offers; each entry's claims are counted.
 import { once } from "node:events";
 import { Worker } from "node:worker_threads";
@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import { BLOCK, type BlockField, PoolBlock } from "../../pool/pool-block.ts";
 
 const OFFERS = 100_000;
-const THREADS = 4;
+const THREADS = 8;
 const SLOTS = 8;
 
 const block = suite("pool block");
@@ -33,7 +33,7 @@ block("given every field, then each has a place of its own and a view on another
   assert.is(other.add("hits", 3), other.get("hits"));
 });
 
-block("given four threads and 10^5 offers, then every entry is claimed exactly once", async () => {
+block("given eight threads and 10^5 offers, then every entry is claimed exactly once", async () => {
   const offers = new PoolBlock(SLOTS);
   const counts = new SharedArrayBuffer(OFFERS * 4);
   const stop = new SharedArrayBuffer(4);
