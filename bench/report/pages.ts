@@ -3,6 +3,7 @@ import { summarize } from "../load/percentiles.ts";
 import { groupBy, type Row } from "../measure/compare.ts";
 import type { BenchResult } from "../measure/result.ts";
 import { formatNumber, markdownTable } from "../measure/table.ts";
+import { commandOf } from "./commands.ts";
 import { type Loss, lossesOf } from "./losses.ts";
 import type { Plot } from "./plots.ts";
 
@@ -14,7 +15,7 @@ socket are then pure cost. The C program of repair does nothing else and is ther
 export function resultPage(result: BenchResult, plots: readonly Plot[]): string {
   const parts = [
     `# ${result.name}`,
-    `\`npm run bench -- ${result.name}${result.quick ? " --quick" : ""}\`. ${describeRun(result)}`,
+    `\`${commandOf(result.name, result.quick)}\`. ${describeRun(result)}`,
     ...plots.map(({ file, title }) => `![${title}](${file})`),
     ...[...groupBy(result.rows, (row) => row.case)].map(([name, rows]) => caseSection(name, rows)),
     skippedSection(result),

@@ -2,6 +2,7 @@
 import type { TopLevelSpec } from "vega-lite";
 import { percentile } from "../load/percentiles.ts";
 import type { Row } from "../measure/compare.ts";
+import { SOAK } from "./commands.ts";
 import { colourScale } from "./variants.ts";
 
 export interface Plot {
@@ -29,9 +30,11 @@ export function plotsOf(name: string, rows: readonly Row[]): Plot[] {
     case "latency":
       return [...headline(rows), ...curves(rows)];
     case "rate":
-      return cpuBars("rate-cpu", "CPU time of the proxy for each connection", "µs", rows, "clients");
+      return cpuBars("rate-cpu", "CPU time of the proxy for each connection", "µs", rows);
     case "throughput":
-      return cpuBars("throughput-cpu", "CPU time of the proxy for each GiB", "s", rows, "streams");
+      return cpuBars("throughput-cpu", "CPU time of the proxy for each GiB", "s", rows);
+    case SOAK:
+      return memoryOverTime(rows);
     default:
       return [];
   }
@@ -137,16 +140,48 @@ function curves(rows: readonly Row[]): Plot[] {
   });
 }
 
+/** Resident memory of each driver's proxy through the soak. */
+function memoryOverTime(rows: readonly Row[]): Plot[] {
+  const chosen = rows.filter(({ metric }) => metric === "resident memory");
+  if (chosen.length === 0) return [];
+  const values = chosen.flatMap(({ variant, samples, parameters }) =>
+    samples.map((mib, index) => ({
+      variant,
+      mib,
+      minutes: ((index + 1) * Number(parameters.intervalSeconds)) / 60,
+    })),
+  );
+  const title = `Resident memory of the proxy, ${chosen[0]?.case}`;
+  return [
+    {
+      file: "soak-engine-memory.svg",
+      title,
+      spec: {
+        title,
+        width: 560,
+        height: 240,
+        data: { values },
+        mark: { type: "line", strokeWidth: 1.8 },
+        encoding: {
+          x: { field: "minutes", type: "quantitative", title: "minutes" },
+          y: { field: "mib", type: "quantitative", scale: { zero: true }, title: "MiB" },
+          color: { field: "variant", type: "nominal", title: "driver" },
+        },
+      },
+    },
+  ];
+}
+
 /** User and system time stacked, side by side for each load. */
-function cpuBars(file: string, title: string, unit: string, rows: readonly Row[], by: string): Plot[] {
+function cpuBars(file: string, title: string, unit: string, rows: readonly Row[]): Plot[] {
   const chosen = rows.filter(({ metric }) => metric === "CPU, user" || metric === "CPU, system");
   if (chosen.length === 0) return [];
-  const values = chosen.map(({ variant, metric, median, parameters }) => ({
+  const values = chosen.map(({ case: name, variant, metric, median }) => ({
     variant,
     kind: metric === "CPU, user" ? "user" : "system",
     order: metric === "CPU, user" ? 0 : 1,
     value: median,
-    load: `${parameters[by]} ${parameters[by] === 1 ? by.slice(0, -1) : by}`,
+    load: name.replace(/ on loopback$/, ""),
   }));
   const variants = colourScale(values.map(({ variant }) => variant)).domain;
   const loads = [...new Set(values.map(({ load }) => load))];

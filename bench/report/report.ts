@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { BENCHMARK_NAMES } from "../arguments.ts";
 import { type BenchResult, readResult } from "../measure/result.ts";
 import { root } from "../root.ts";
+import { SOAK } from "./commands.ts";
 import { indexPage, resultPage } from "./pages.ts";
 import { renderPlot } from "./plot.ts";
 import { type Plot, plotsOf } from "./plots.ts";
@@ -16,7 +17,8 @@ export async function writeReport(
   from = join(root, "bench/results"),
   to = join(root, "docs/results"),
 ): Promise<string[]> {
-  const results = BENCHMARK_NAMES.map((name) => join(from, `${name}.json`))
+  const results = [...BENCHMARK_NAMES, SOAK]
+    .map((name) => join(from, `${name}.json`))
     .filter((file) => existsSync(file))
     .map(readResult);
   if (results.length === 0) throw new Error(`no results in ${from}: run npm run bench -- all`);
