@@ -28,8 +28,8 @@ const nginxOrigin = nginx("nginx origin", "nginx-origin.conf");
 export const workers = Math.max(1, Math.floor(availableParallelism() / 2));
 
 /**
- * Starts the origin, nginx where it is installed and else Node, with a body at `/LENGTH` for each length, and
- * the peers that can run here in front of it.
+ * Starts the origin with a body at `/LENGTH` for each length, and the peers that can run here in front of it. The
+ * origin is nginx where it is installed, else Node, which also takes bodies: without lengths it always is Node.
  */
 export async function startLoopback(
   context: BenchContext,
@@ -41,7 +41,7 @@ export async function startLoopback(
   host.sysctl({ "net.ipv4.ip_local_port_range": "10240 65535" });
   const origin = { host: "127.0.0.1", port: ORIGIN_PORT };
   const { folder } = context;
-  const [server] = context.available([nginxOrigin]);
+  const [server] = lengths.length > 0 ? context.available([nginxOrigin]) : [];
   let originPid: number;
   if (server === undefined) {
     originPid = (await startOrigin(host, ORIGIN_PORT)).pid!;

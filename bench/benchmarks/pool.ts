@@ -6,7 +6,7 @@
 import type { BenchContext, Benchmark } from "../context.ts";
 import { type Session, startSession } from "../holding/session.ts";
 import type { Link } from "../lab/lab.ts";
-import { drainOn } from "../load/processes.ts";
+import { transferOn } from "../load/processes.ts";
 import { alternate, type Row, rowsOf, samplesOf } from "../measure/compare.ts";
 import { cpuBetween, cpuTimeOf } from "../measure/cpu.ts";
 import { readSlabUse } from "../measure/slab.ts";
@@ -131,7 +131,8 @@ async function besideTransfer(context: BenchContext): Promise<Row[]> {
   const { lab, host, origin, originPid } = await startLoopback(context, [], [TRANSFER_BYTES]);
   const without = "no handshake socket";
   const variants = [{ name: without }, { name: "with a handshake socket" }];
-  await drainOn(host, { port: origin.port, length: TRANSFER_BYTES, streams: 1, check: true });
+  const transfer = { port: origin.port, direction: "down", length: TRANSFER_BYTES, streams: 1 } as const;
+  await transferOn(host, { ...transfer, check: true });
   const observed = await alternate(variants, rounds, async ({ name }) => {
     let receiver: Session | undefined;
     if (name !== without) {
@@ -139,13 +140,13 @@ async function besideTransfer(context: BenchContext): Promise<Row[]> {
       await receiver.next("listening");
     }
     const before = cpuTimeOf(originPid);
-    const drained = await drainOn(host, { port: origin.port, length: TRANSFER_BYTES, streams: 1 });
+    const { bytes, seconds, cpuUs } = await transferOn(host, transfer);
     const cpu = cpuBetween(before, cpuTimeOf(originPid));
     await receiver?.end();
-    const cpuSeconds = (cpu.userUs + cpu.systemUs + drained.cpuUs) / 1e6;
+    const cpuSeconds = (cpu.userUs + cpu.systemUs + cpuUs) / 1e6;
     return {
-      throughput: drained.bytes / drained.seconds / 1e9,
-      "CPU of both ends": (cpuSeconds * GIB) / drained.bytes,
+      throughput: bytes / seconds / 1e9,
+      "CPU of both ends": (cpuSeconds * GIB) / bytes,
     };
   });
   await context.closeLab(lab);

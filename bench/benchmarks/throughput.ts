@@ -1,11 +1,12 @@
 /**
- * How fast bytes pass a proxy on loopback and what a GiB costs it: one stream and 32, downwards, CPU time of the
- * proxy process alone. The origin sends a file by sendfile, the client reads into one buffer; what the two manage
- * without a proxy is a row of its own ("direct").
+ * How fast bytes pass a proxy on loopback and what a GiB costs it: one stream and 32, down to the client and up from
+ * it, CPU time of the proxy process alone. Down, the origin sends a file by sendfile and the client reads into one
+ * buffer; up, the client writes out of one and the origin reads. What the two manage without a proxy is a row of its
+ * own ("direct").
  */
-import type { Benchmark } from "../context.ts";
+import type { BenchContext, Benchmark } from "../context.ts";
 import type { Host } from "../lab/lab.ts";
-import { drainOn } from "../load/processes.ts";
+import { type Direction, type TransferOptions, transferOn } from "../load/processes.ts";
 import { alternate, type Row, rowsOf, samplesOf } from "../measure/compare.ts";
 import { cpuBetween, cpuTimeOf } from "../measure/cpu.ts";
 import { accelproxy } from "../peers/accelproxy.ts";
@@ -14,14 +15,19 @@ import { nginxStream } from "../peers/nginx.ts";
 import { nodeProxy } from "../peers/node-proxy.ts";
 import { startLoopback, workers } from "./loopback.ts";
 
+const POOL = { min: 32, max: 64 };
 const PEERS = [
-  accelproxy({ name: "accelproxy", acceleration: "required", pool: { min: 32, max: 64 } }),
+  accelproxy({ name: "accelproxy", acceleration: "required", pool: POOL }),
+  accelproxy({ name: "accelproxy, epoll", acceleration: "required", driver: "epoll", pool: POOL }),
   haproxyTcp,
   nginxStream,
   nodeProxy,
 ];
 const BASELINE = haproxyTcp.name;
+const DIRECTIONS: readonly Direction[] = ["down", "up"];
 const STREAMS = [1, 32];
+/** Of each round. Several, so that a file stays in the page cache. */
+const TURNS = 4;
 const CHECKED_BYTES = 64 << 20;
 const GIB = 2 ** 30;
 
@@ -48,50 +54,48 @@ const UNITS: Readonly<Record<keyof Observation, string>> = {
 export const throughput: Benchmark = {
   name: "throughput",
   async run(context) {
-    // Of each run, all streams together.
-    const [totalBytes, rounds] = context.quick ? [GIB, 3] : [4 * GIB, 9];
-    const lengths = STREAMS.map((streams) => totalBytes / 4 / streams);
-    const { lab, host, origin, peers } = await startLoopback(context, PEERS, [CHECKED_BYTES, ...lengths]);
-    const subjects: Subject[] = [{ name: "direct", port: origin.port, pid: undefined }, ...peers];
-    for (const { name, port } of subjects) {
-      context.say(`throughput: ${name}: every byte of 64 MiB`);
-      await drainOn(host, { port, length: CHECKED_BYTES, streams: 1, check: true });
-    }
     const rows: Row[] = [];
-    for (const [index, streams] of STREAMS.entries()) {
-      context.say(`throughput: ${streams} streams`);
-      const load = { streams, length: lengths[index]!, repeat: 4 };
-      const observed = await alternate(subjects, rounds, (subject) => observe(host, subject, load));
-      const name = `${streams} ${streams === 1 ? "stream" : "streams"} on loopback`;
-      for (const metric of Object.keys(UNITS) as (keyof Observation)[]) {
-        const samples = Object.fromEntries(
-          Object.entries(samplesOf(observed, metric)).filter(([, all]) => !all.some(Number.isNaN)),
-        );
-        const parameters = { streams, workers };
-        rows.push(
-          ...rowsOf({ case: name, parameters, metric, unit: UNITS[metric], baseline: BASELINE, samples }),
-        );
-      }
-    }
-    await context.closeLab(lab);
+    for (const direction of DIRECTIONS) rows.push(...(await inDirection(context, direction)));
     return rows;
   },
 };
 
-/** One run: the same load several times, so that what is fetched stays in the page cache. */
+async function inDirection(context: BenchContext, direction: Direction): Promise<Row[]> {
+  // Of each round, all streams together.
+  const [totalBytes, rounds] = context.quick ? [GIB / 2, 3] : [GIB, 7];
+  const loads = STREAMS.map((streams) => ({ direction, streams, length: totalBytes / TURNS / streams }));
+  const files = direction === "down" ? [CHECKED_BYTES, ...loads.map(({ length }) => length)] : [];
+  const { lab, host, origin, peers } = await startLoopback(context, PEERS, files);
+  const subjects: Subject[] = [{ name: "direct", port: origin.port, pid: undefined }, ...peers];
+  for (const { name, port } of subjects) {
+    context.say(`throughput: ${name}, ${direction}: every byte of 64 MiB`);
+    await transferOn(host, { port, direction, length: CHECKED_BYTES, streams: 1, check: true });
+  }
+  const rows: Row[] = [];
+  for (const load of loads) {
+    const name = `${load.streams} ${load.streams === 1 ? "stream" : "streams"} ${direction}`;
+    context.say(`throughput: ${name}`);
+    const observed = await alternate(subjects, rounds, (subject) => observe(host, subject, load));
+    const parameters = { direction, streams: load.streams, workers };
+    for (const metric of Object.keys(UNITS) as (keyof Observation)[]) {
+      const samples = Object.fromEntries(
+        Object.entries(samplesOf(observed, metric)).filter(([, all]) => !all.some(Number.isNaN)),
+      );
+      const common = { case: `${name} on loopback`, parameters, baseline: BASELINE };
+      rows.push(...rowsOf({ ...common, metric, unit: UNITS[metric], samples }));
+    }
+  }
+  await context.closeLab(lab);
+  return rows;
+}
+
 async function observe(
   host: Host,
   { port, pid }: Subject,
-  { streams, length, repeat }: { streams: number; length: number; repeat: number },
+  load: Omit<TransferOptions, "port">,
 ): Promise<Observation> {
   const before = pid === undefined ? undefined : cpuTimeOf(pid);
-  let bytes = 0;
-  let seconds = 0;
-  for (let turn = 0; turn < repeat; turn++) {
-    const drained = await drainOn(host, { port, length, streams });
-    bytes += drained.bytes;
-    seconds += drained.seconds;
-  }
+  const { bytes, seconds } = await transferOn(host, { ...load, port, turns: TURNS });
   const cpu =
     pid === undefined || before === undefined
       ? { userUs: Number.NaN, systemUs: Number.NaN }

@@ -1,4 +1,5 @@
-import { createServer, type Server, type ServerResponse } from "node:http";
+import { createHash } from "node:crypto";
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { bodyOf } from "./body.ts";
 
 /** What an origin has done since it started. */
@@ -19,7 +20,7 @@ const KEEP_ALIVE_MS = 60_000;
 
 /**
  * An HTTP/1.1 server, not yet listening: `GET /N` answers N bytes (bodyOf), `GET /counts` what it served before
- * as JSON. Connections are kept unless the request says `Connection: close`.
+ * as JSON; `PUT /N` reads a body and answers how many bytes it had, or its digest when asked for `?sha256`. Connections are kept unless the request says `Connection: close`.
  */
 export function originServer(): Origin {
   const counts = { connections: 0, requests: 0, bytes: 0 };
@@ -28,6 +29,10 @@ export function originServer(): Origin {
     const { url = "/" } = request;
     if (url === "/counts") {
       answer(response, 200, Buffer.from(JSON.stringify(counts)));
+      return;
+    }
+    if (request.method === "PUT") {
+      receive(request, response);
       return;
     }
     const length = /^\/\d{1,10}$/.test(url) ? Number(url.slice(1)) : Number.NaN;
@@ -49,6 +54,16 @@ export function originServer(): Origin {
     counts.connections += 1;
   });
   return { server, counts: () => ({ ...counts }) };
+}
+
+function receive(request: IncomingMessage, response: ServerResponse): void {
+  const hash = request.url?.endsWith("?sha256") ? createHash("sha256") : undefined;
+  let bytes = 0;
+  request.on("data", (piece: Buffer) => {
+    bytes += piece.length;
+    hash?.update(piece);
+  });
+  request.on("end", () => answer(response, 200, Buffer.from(hash?.digest("hex") ?? String(bytes))));
 }
 
 function answer(response: ServerResponse, status: number, body: Buffer): void {

@@ -82,27 +82,32 @@ export async function runJsonLines(
   return values;
 }
 
-export interface Drained {
+export interface Transferred {
   readonly bytes: number;
   readonly seconds: number;
-  /** CPU time of the reading process meanwhile. */
+  /** CPU time of the client's process meanwhile. */
   readonly cpuUs: number;
 }
 
-/**
- * Reads `/LENGTH` of a server on `streams` connections at once, from a host; `check` compares every body with
- * bodyOf(). Rejects when an answer was not whole or wrong.
- */
-export async function drainOn(
+export type Direction = "down" | "up";
+
+export interface TransferOptions {
+  readonly port: number;
+  readonly direction: Direction;
+  readonly length: number;
+  readonly streams: number;
+  /** How often each stream moves `length` bytes; once unless told. */
+  readonly turns?: number;
+  /** Compares every byte with bodyOf(). */
+  readonly check?: boolean;
+}
+
+/** Moves bodies between a host and a server on it at 127.0.0.1. Rejects when one was not whole or wrong. */
+export async function transferOn(
   host: Host,
-  {
-    port,
-    length,
-    streams,
-    check = false,
-  }: { port: number; length: number; streams: number; check?: boolean },
-): Promise<Drained> {
-  const args = ["127.0.0.1", String(port), String(length), String(streams), ...(check ? ["hash"] : [])];
-  const [drained] = await runJsonLines(host, "./drain", args);
-  return drained as Drained;
+  { port, direction, length, streams, turns = 1, check = false }: TransferOptions,
+): Promise<Transferred> {
+  const args = ["127.0.0.1", port, direction, length, streams, turns, ...(check ? ["check"] : [])];
+  const [transferred] = await runJsonLines(host, "./transfer", args.map(String));
+  return transferred as Transferred;
 }

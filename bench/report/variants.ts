@@ -3,6 +3,7 @@ const COLOURS: Readonly<Record<string, string>> = {
   direct: "#666666",
   "direct, TCP Fast Open": "#b0b0b0",
   accelproxy: "#d62728",
+  "accelproxy, epoll": "#ff9896",
   "accelproxy, accelerated": "#d62728",
   "accelproxy, acceleration off": "#f4a3a3",
   "HAProxy http, reuse never": "#1f77b4",
