@@ -1,4 +1,4 @@
-/** What the verbs of repair work with, made once: guard, raw sockets, ring, and this host's defaults. */
+/** What the verbs of repair work with, made once: guard, raw sockets, and this host's defaults. */
 import * as so from "../abi/socket.ts";
 import { check, SyscallError } from "../errno.ts";
 import { Fd } from "../fd.ts";
@@ -6,18 +6,13 @@ import { type Guard, NftGuard } from "../guard/guard.ts";
 import { GUARD_MARK } from "../guard/ruleset.ts";
 import { libc } from "../libc.ts";
 import { RawSender } from "../net/raw-sender.ts";
-import { RingUnavailableError } from "../ring/unavailable.ts";
 import type { Quoted } from "../wire/icmp.ts";
 import type { TcpPacket } from "../wire/packet.ts";
 import { onTheWire } from "./held.ts";
 import { optionOps } from "./ops.ts";
 import { type OptionValue, optionRows } from "./options.ts";
 import { applyOps, type Feed } from "./restore.ts";
-import { ChainRestorer } from "./restore-chain.ts";
 import { readOption, readText } from "./socket-reader.ts";
-
-/** Connections that one io_uring chain call restores. */
-const CHAIN_BATCH = 64;
 
 function bindToDevice(fd: number, device: string): void {
   applyOps(fd, optionOps([{ name: "SO_BINDTODEVICE", value: device }], "connect"));
@@ -38,7 +33,6 @@ export class RepairKit implements Disposable {
   readonly #ownGuard: NftGuard | undefined;
   readonly #senders = new Map<4 | 6, RawSender>();
   readonly #defaults = new Map<4 | 6, ReadonlyMap<string, OptionValue["value"]>>();
-  #chain: ChainRestorer | "missing" | undefined;
 
   /** Throws GuardError when `guard` is not given and nftables are not to be had. */
   constructor(guard?: Guard) {
@@ -80,17 +74,6 @@ export class RepairKit implements Disposable {
     if (errno !== 0) throw new SyscallError("sendto", errno, { ...ends });
   }
 
-  /** The io_uring executor; undefined where the kernel lacks what it needs. */
-  chain(): ChainRestorer | undefined {
-    try {
-      this.#chain ??= new ChainRestorer(CHAIN_BATCH);
-    } catch (error) {
-      if (!(error instanceof RingUnavailableError)) throw error;
-      this.#chain = "missing";
-    }
-    return this.#chain === "missing" ? undefined : this.#chain;
-  }
-
   /** The options a new TCP socket of this host has. */
   defaults(family: 4 | 6): ReadonlyMap<string, OptionValue["value"]> {
     const have = this.#defaults.get(family);
@@ -107,7 +90,6 @@ export class RepairKit implements Disposable {
   close(): void {
     for (const sender of this.#senders.values()) sender.close();
     this.#senders.clear();
-    if (this.#chain !== "missing") this.#chain?.close();
     this.#ownGuard?.close();
   }
 

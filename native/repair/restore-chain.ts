@@ -1,6 +1,7 @@
 /**
  * Runs restore plans through an io_uring: after one socket(2) each, the rest of every plan is a chain of linked
- * entries, and all chains go with one io_uring_enter(2). Pays where several connections are restored at once.
+ * entries, and all chains go with one io_uring_enter(2). It spares the calls, not the work: where calls are cheap it is
+ * slower than restoreBySyscalls() (docs/internals/repair.md). For idle connections: a chain fills no queues.
  * Needs IORING_OP_BIND (Linux 6.11).
  */
 import { AF_INET, AF_INET6, IPPROTO_TCP, SOCK_CLOEXEC, SOCK_STREAM } from "../abi/socket.ts";
@@ -16,19 +17,10 @@ import type { RepairOp, SocketOp } from "./ops.ts";
 const OPS_MAX = 32;
 const ARENA_SIZE = 1024;
 
-/** What no chain can hold: queues, and segments that others send. */
-const NOT_IN_CHAINS: ReadonlySet<RepairOp["op"]> = new Set(["startConnect", "write", "shutdown", "feed"]);
-
-/** Whether a chain can run the plan. */
-export function isChainable(plan: readonly RepairOp[]): boolean {
-  return plan.length <= OPS_MAX && !plan.some(({ op }) => NOT_IN_CHAINS.has(op));
-}
-
 export class ChainRestorer {
   readonly #ring: Ring;
   readonly #arena: Memory;
-  /** Plans of one call. */
-  readonly batchMax: number;
+  readonly #batchMax: number;
   readonly #fds: number[] = [];
   /** Entries of one call carry numbers from here on, so that what a failed call left behind is known as such. */
   #firstNumber = 0;
@@ -38,7 +30,7 @@ export class ChainRestorer {
   constructor(batchMax: number) {
     this.#ring = new Ring({ entries: batchMax * OPS_MAX });
     this.#arena = Memory.anonymous(batchMax * ARENA_SIZE);
-    this.batchMax = batchMax;
+    this.#batchMax = batchMax;
   }
 
   /**
@@ -47,10 +39,11 @@ export class ChainRestorer {
    * lacks an operation.
    */
   restore(plans: readonly (readonly RepairOp[])[], socketFlags = 0): readonly number[] {
-    if (plans.length > this.batchMax) throw new RangeError(`${plans.length} plans, at most ${this.batchMax}`);
+    if (plans.length > this.#batchMax)
+      throw new RangeError(`${plans.length} plans, at most ${this.#batchMax}`);
     this.#fds.length = 0;
     this.#errno = 0;
-    this.#firstNumber = (this.#firstNumber + this.batchMax) & 0x3fff_ffff;
+    this.#firstNumber = (this.#firstNumber + this.#batchMax) & 0x3fff_ffff;
     try {
       for (const [index, plan] of plans.entries()) this.#queue(plan, index, socketFlags);
       this.#finish(plans.length);

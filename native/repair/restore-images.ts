@@ -5,12 +5,10 @@ import { libc } from "../libc.ts";
 import { type Held, nameOf } from "./held.ts";
 import type { TcpImage } from "./image.ts";
 import type { RepairKit } from "./kit.ts";
-import type { RepairOp } from "./ops.ts";
 import { optionRow } from "./options.ts";
 import { restorePlan } from "./plan.ts";
 import { RepairError, type RepairErrorCode } from "./repair-error.ts";
 import { restoreBySyscalls } from "./restore.ts";
-import { isChainable } from "./restore-chain.ts";
 import { readEnd } from "./socket-reader.ts";
 
 /**
@@ -26,11 +24,10 @@ export function restore(
   socketFlags = 0,
 ): (Held | RepairError)[] {
   kit.guard.add(images);
-  const plans = images.map((image) => restorePlan(withoutDefaults(kit, image)));
-  const fds = restoreInChains(kit, plans, socketFlags);
-  const results = images.map((image, index): Held | RepairError => {
+  const results = images.map((image): Held | RepairError => {
     try {
-      const made = fds[index] ?? restoreBySyscalls(plans[index]!, socketFlags, kit.feed);
+      const plan = restorePlan(withoutDefaults(kit, image));
+      const made = restoreBySyscalls(plan, socketFlags, kit.feed);
       const fd = onItsPort(kit, image, made, socketFlags);
       const { local, remote, live } = image;
       return {
@@ -46,32 +43,6 @@ export function restore(
   });
   kit.guard.remove(images.filter((_, index) => results[index] instanceof RepairError));
   return results;
-}
-
-/** Sockets of plans by chains; undefined where that is not to be had or failed, which leaves nothing behind. */
-function restoreInChains(
-  kit: RepairKit,
-  plans: readonly (readonly RepairOp[])[],
-  socketFlags: number,
-): (number | undefined)[] {
-  const fds = new Array<number | undefined>(plans.length);
-  const chain = plans.length > 1 ? kit.chain() : undefined;
-  if (chain === undefined) return fds;
-  const chains = [...plans.entries()].filter(([, plan]) => isChainable(plan));
-  try {
-    for (let at = 0; at < chains.length; at += chain.batchMax) {
-      const batch = chains.slice(at, at + chain.batchMax);
-      const made = chain.restore(
-        batch.map(([, plan]) => plan),
-        socketFlags,
-      );
-      for (const [nth, [index]] of batch.entries()) fds[index] = made[nth];
-    }
-  } catch (error) {
-    // One that cannot be restored has spoilt its batch, or this kernel's ring cannot bind. System calls tell.
-    if (!(error instanceof SyscallError)) throw error;
-  }
-  return fds;
 }
 
 /**
