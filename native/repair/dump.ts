@@ -7,7 +7,7 @@ import { SyscallError } from "../errno.ts";
 import { seqAdd } from "../wire/seq.ts";
 import { type Held, isIpv4, stateOf } from "./held.ts";
 import type { TcpImage } from "./image.ts";
-import { type OptionValue, optionRow, optionRows } from "./options.ts";
+import { OPTION_ROWS, type OptionValue, optionRow } from "./options.ts";
 import { TCPOLEN_TSTAMP_ALIGNED } from "./plan.ts";
 import { hasOurFin } from "./plan-queues.ts";
 import { readNegotiated, readOption, readQueue, readTcp, readWindow } from "./socket-reader.ts";
@@ -83,7 +83,7 @@ export function readOptions(held: Held, known?: readonly OptionValue[]): readonl
     );
   }
   const ip = isIpv4(held.remote.address) ? 4 : 6;
-  return optionRows.flatMap((row) => {
+  return OPTION_ROWS.flatMap((row) => {
     if (row.ip !== undefined && row.ip !== ip) return [];
     // What repair mode has overwritten waits for its end.
     const waiting = held.later.filter(({ name }) => name === row.name);
@@ -91,7 +91,7 @@ export function readOptions(held: Held, known?: readonly OptionValue[]): readonl
   });
 }
 
-function readIfKnown(fd: number, row: (typeof optionRows)[number]): OptionValue[] {
+function readIfKnown(fd: number, row: (typeof OPTION_ROWS)[number]): OptionValue[] {
   try {
     return [{ name: row.name, value: readOption(fd, row) }];
   } catch (error) {

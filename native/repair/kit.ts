@@ -10,7 +10,7 @@ import type { Quoted } from "../wire/icmp.ts";
 import type { TcpPacket } from "../wire/packet.ts";
 import { onTheWire } from "./held.ts";
 import { optionOps } from "./ops.ts";
-import { type OptionValue, optionRows } from "./options.ts";
+import { OPTION_ROWS, type OptionValue } from "./options.ts";
 import { applyOps, type Feed } from "./restore.ts";
 import { readOption, readText } from "./socket-reader.ts";
 
@@ -80,7 +80,7 @@ export class RepairKit implements Disposable {
     if (have !== undefined) return have;
     const domain = family === 4 ? so.AF_INET : so.AF_INET6;
     using fd = new Fd(check(libc.socket(domain, so.SOCK_STREAM | so.SOCK_CLOEXEC, 0), "socket", { family }));
-    const rows = optionRows.filter(({ ip }) => ip !== 6 || family === 6);
+    const rows = OPTION_ROWS.filter(({ ip }) => ip !== 6 || family === 6);
     const values = new Map<string, OptionValue["value"]>();
     for (const row of rows) values.set(row.name, readOption(fd.number, row));
     this.#defaults.set(family, values);

@@ -41,7 +41,7 @@ const tcpLevel = { ...early, level: IPPROTO_TCP } as const;
 const text = { kind: "text", moment: "connect" } as const;
 const buffer = { level: SOL_SOCKET, kind: "buffer", moment: "queues", changes: true } as const;
 
-export const OPTION_ROWS = [
+const ROWS = [
   { name: "SO_BINDTODEVICE", level: SOL_SOCKET, code: so.SO_BINDTODEVICE, ...text },
   { name: "IP_TRANSPARENT", code: so.IP_TRANSPARENT, ...early, level: IPPROTO_IP },
   { name: "IP_FREEBIND", code: so.IP_FREEBIND, ...early, level: IPPROTO_IP },
@@ -78,7 +78,7 @@ export const OPTION_ROWS = [
   { name: "TCP_QUICKACK", code: tcp.TCP_QUICKACK, ...tcpLevel, moment: "repair", changes: true },
 ] as const satisfies readonly OptionRow[];
 
-export type OptionName = (typeof OPTION_ROWS)[number]["name"];
+export type OptionName = (typeof ROWS)[number]["name"];
 
 /** One option of a connection: a number, or text where the row's kind says so. */
 export interface OptionValue {
@@ -86,8 +86,8 @@ export interface OptionValue {
   readonly value: number | string;
 }
 
-/** OPTION_ROWS as what they have in common. */
-export const optionRows: readonly (OptionRow & { readonly name: OptionName })[] = OPTION_ROWS;
+/** All of them, in the order in which they are set. */
+export const OPTION_ROWS: readonly (OptionRow & { readonly name: OptionName })[] = ROWS;
 const byName = new Map<string, OptionRow>(OPTION_ROWS.map((row) => [row.name, row]));
 
 /** The row of an option by its kernel name; undefined for one that is not taken along. */

@@ -3,7 +3,7 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { type OptionMoment, optionRows } from "../../../native/repair/options.ts";
+import { OPTION_ROWS, type OptionMoment } from "../../../native/repair/options.ts";
 
 const MOMENTS: Readonly<Record<OptionMoment, RegExp>> = {
   connect: /^before connect/,
@@ -22,11 +22,11 @@ const options = suite("repair: socket options");
 options("given the table of the documentation, then it has the rows of the code, in their order", () => {
   assert.equal(
     [...documented.keys()],
-    optionRows.map(({ name }) => name),
+    OPTION_ROWS.map(({ name }) => name),
   );
 });
 
-for (const { name, moment } of optionRows) {
+for (const { name, moment } of OPTION_ROWS) {
   options(`${name}: the documentation says when it is set`, () => {
     assert.match(documented.get(name) ?? "", MOMENTS[moment]);
   });
