@@ -13,7 +13,7 @@ import { HandshakeWire } from "../pool/handshake-wire.ts";
 import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
 import type { Logger } from "../pool/logger.ts";
 import type { PoolSpec } from "../pool/pool-spec.ts";
-import { type PoolEntry, PoolRegistry } from "../pool/registry.ts";
+import { PoolRegistry, poolKey } from "../pool/registry.ts";
 import { KeeperSignal } from "../pool/signal.ts";
 import { Taker } from "../pool/taker.ts";
 import { Server } from "./server.ts";
@@ -43,7 +43,21 @@ class Accelerator {
   #running: Promise<Running> | undefined;
   /** Pools held and sockets made of half-opens. */
   #users = 0;
-  readonly #servers = new WeakMap<PoolEntry, Server>();
+  /** By poolKey(): the pools that somebody holds. */
+  readonly #servers = new Map<string, Server>();
+
+  /** The pool of a server, whoever holds it. */
+  find(spec: Spec): Server | undefined {
+    return this.#servers.get(poolKey(spec));
+  }
+
+  /** Whether anything may be ready for a server at this port. */
+  isReadyAt(port: number): boolean {
+    for (const server of this.#servers.values()) {
+      if (server.taker.share.server.port === port && server.isReady) return true;
+    }
+    return false;
+  }
 
   /** Starts the pool of a server, or shares it. Undefined where that is not possible: the first time with a warning. */
   async hold(spec: Spec): Promise<Hold | undefined> {
@@ -52,10 +66,15 @@ class Accelerator {
     try {
       this.#running ??= this.#start();
       const { registry, shared } = await this.#running;
-      const pool = await registry.hold(spec);
+      const { share } = await registry.hold(spec);
+      const server =
+        this.find(spec) ?? this.#add(spec, new Taker(share, shared, SOCKET_OPTIONS, SOCK_NONBLOCK));
+      server.holders += 1;
       return {
-        server: this.#serverOf(pool, shared),
+        server,
         release: async () => {
+          server.holders -= 1;
+          if (server.holders === 0) this.#servers.delete(poolKey(spec));
           await registry.letGo(spec);
           registry.close();
           await this.#leave();
@@ -68,16 +87,12 @@ class Accelerator {
     }
   }
 
-  #serverOf(pool: PoolEntry, shared: Running["shared"]): Server {
-    let server = this.#servers.get(pool);
-    if (server === undefined) {
-      const taker = new Taker(pool.share, shared, SOCKET_OPTIONS, SOCK_NONBLOCK);
-      server = new Server(taker, (change) => {
-        if (change === 1) this.#users += 1;
-        else void this.#leave();
-      });
-      this.#servers.set(pool, server);
-    }
+  #add(spec: Spec, taker: Taker): Server {
+    const server = new Server(taker, (change) => {
+      if (change === 1) this.#users += 1;
+      else void this.#leave();
+    });
+    this.#servers.set(poolKey(spec), server);
     return server;
   }
 

@@ -62,45 +62,39 @@ export class Destinations {
 
   /** A connection ready for use, or undefined: connect in the ordinary way. Never rejects. */
   async take(target: Target, silenceMaxMs: number): Promise<LeasedSocket | undefined> {
-    const isWorthIt = this.servers.some(
-      (server) => server.isReady && server.taker.share.server.port === target.port,
-    );
-    if (!isWorthIt) {
-      if (isIP(target.host) !== 0) return this.#takeFrom(target.host, target.port, silenceMaxMs);
-      return undefined;
-    }
+    if (this.#isClosed || !accelerator.isReadyAt(target.port)) return undefined;
     for (const address of await firstAddresses(target)) {
-      const socket = this.#takeFrom(address, target.port, silenceMaxMs);
-      if (socket !== undefined) return socket;
+      const endpoint = endpointOf(address, target.port);
+      const server = endpoint && accelerator.find({ ...this.#spec, server: endpoint });
+      const socket = server?.take(silenceMaxMs);
+      if (endpoint === undefined || socket === undefined) continue;
+      void this.keep(endpoint);
+      return socket;
     }
     return undefined;
   }
 
   /** An ordinary connection arrived: half-opens are kept for its server from now on. */
-  reached(socket: Socket): void {
-    if (socket.remoteAddress !== undefined && socket.remotePort !== undefined)
-      this.keep({ address: socket.remoteAddress, port: socket.remotePort });
+  reached({ remoteAddress = "", remotePort = 0 }: Socket): void {
+    const endpoint = endpointOf(remoteAddress, remotePort);
+    if (endpoint !== undefined) void this.keep(endpoint);
   }
 
   /** Keeps half-opens for a server. Resolves once that has begun, or turned out to be impossible. */
-  async keep({ address, port }: Endpoint): Promise<void> {
-    const bytes = parseAddress(address);
-    if (bytes === undefined || this.#isClosed || accelerator.isRefused) return; // an address with a zone
-    const endpoint = { address: formatAddress(bytes), port };
+  async keep(endpoint: Endpoint): Promise<void> {
     const key = formatEndpoint(endpoint);
-    let kept = this.#kept.get(key);
-    if (kept === undefined) {
-      const hold = accelerator.hold({ ...this.#spec, server: endpoint });
-      kept = { hold, server: undefined };
-      this.#kept.set(key, kept);
-    }
-    kept.server = (await kept.hold)?.server;
+    if (this.#isClosed || accelerator.isRefused || this.#kept.get(key) !== undefined) return;
+    const hold = accelerator.hold({ ...this.#spec, server: endpoint });
+    const kept: Kept = { hold, server: undefined };
+    this.#kept.set(key, kept);
+    kept.server = (await hold)?.server;
   }
 
-  /** The addresses of a name, the first of each family, then keep() for the first of all. */
+  /** Keeps half-opens for the first address of a name. */
   async keepFirst(target: Target): Promise<void> {
-    const [address] = await firstAddresses(target);
-    if (address !== undefined) await this.keep({ address, port: target.port });
+    const [address = ""] = await firstAddresses(target);
+    const endpoint = endpointOf(address, target.port);
+    if (endpoint !== undefined) await this.keep(endpoint);
   }
 
   /** Gives up every half-open, unless another pool or connector shares it. Connections go on. */
@@ -108,12 +102,6 @@ export class Destinations {
     this.#isClosed = true;
     this.#kept.clear();
     await Promise.all(this.#releases);
-  }
-
-  #takeFrom(address: string, port: number, silenceMaxMs: number): LeasedSocket | undefined {
-    const bytes = parseAddress(address);
-    const key = bytes && formatEndpoint({ address: formatAddress(bytes), port });
-    return key === undefined ? undefined : this.#kept.get(key)?.server?.take(silenceMaxMs);
   }
 
   #release({ hold }: Kept): void {
@@ -124,6 +112,12 @@ export class Destinations {
       });
     this.#releases.add(released);
   }
+}
+
+/** Undefined for what has no pool: an address with a zone, or none. */
+function endpointOf(address: string, port: number): Endpoint | undefined {
+  const bytes = parseAddress(address);
+  return bytes && { address: formatAddress(bytes), port };
 }
 
 /**

@@ -26,6 +26,8 @@ export interface PoolStats {
 export class Server {
   readonly name: string;
   readonly taker: Taker;
+  /** Pools and connectors that keep it. */
+  holders = 0;
   readonly #onLeases: (change: 1 | -1) => void;
   #distrustedUntilMs = 0;
 

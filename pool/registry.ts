@@ -37,7 +37,7 @@ export class PoolRegistry {
 
   /** The pool for `spec`, started if need be. Rejects with PoolError ACCEL_EPERM without the capabilities. */
   async hold(spec: Omit<PoolSpec, "id">): Promise<PoolEntry> {
-    const key = keyOf(spec);
+    const key = poolKey(spec);
     let starting = this.#held.get(key);
     if (starting === undefined) {
       starting = this.#revive(key) ?? this.#start(spec);
@@ -51,7 +51,7 @@ export class PoolRegistry {
 
   /** The caller no longer uses the pool of `spec`. */
   async letGo(spec: Omit<PoolSpec, "id">): Promise<void> {
-    const key = keyOf(spec);
+    const key = poolKey(spec);
     const pool = await this.#held.get(key);
     if (pool === undefined) return;
     pool.holders -= 1;
@@ -80,6 +80,7 @@ export class PoolRegistry {
   }
 }
 
-function keyOf({ upstream, server, min, max, maxSynRate, maxAgeMs }: Omit<PoolSpec, "id">): string {
+/** Equal for specifications that share a pool. */
+export function poolKey({ upstream, server, min, max, maxSynRate, maxAgeMs }: Omit<PoolSpec, "id">): string {
   return [upstream, formatEndpoint(server), min, max, maxSynRate, maxAgeMs].join(" ");
 }

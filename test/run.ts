@@ -9,16 +9,15 @@ import { checkRow, fileRows, killAll, netnsPrefix, type Result, type Row, runRow
  *   node --import ./scripts/typescript.mjs test/run.ts [--timings] [FILTER ...]
  *
  * A FILTER is a part of a path; with filters the checks are left out. Files run two at a time: first what needs
- * nothing but a processor, then those under test/netns, test/lab and test/e2e, which mostly wait. Those that measure
- * time or fill the machine say so in their head (`// alone`) and come last, one at a time, those for several drivers
- * once for each, side by side. Every file
- * prints a line, a failed one also its output; the last line is `N passed, N failed, N skipped` and nothing else.
+ * nothing but a processor, then those under test/netns, test/library, test/lab and test/e2e, which mostly wait.
+ * Those that measure time or fill the machine say so in their head (`// alone`) and come last, one at a time, those for
+ * several drivers once for each, side by side. Every file prints a line, a failed one also its output; the last line is `N passed, N failed, N skipped` and nothing else.
  * Exit 0 only when something ran and nothing failed. With CI=true a skipped test is a failure.
  */
 
 const PARALLEL_MAX = 2;
-const WAITING = ["test/netns/", "test/lab/", "test/e2e/"];
-const OWN_NAMESPACE = "test/netns/";
+const WAITING = ["test/netns/", "test/library/", "test/lab/", "test/e2e/"];
+const OWN_NAMESPACE = ["test/netns/", "test/library/"];
 
 const bin = (name: string): string => join("node_modules/.bin", name);
 const BUILD = checkRow("build", [process.execPath, "scripts/build.mjs"]);
@@ -88,7 +87,7 @@ function isBusy(path: string): boolean {
 }
 
 function needsNamespace(path: string): boolean {
-  return path.startsWith(OWN_NAMESPACE);
+  return OWN_NAMESPACE.some((folder) => path.startsWith(folder));
 }
 
 /** Runs rows in order, at most `parallelMax` at a time, and prints each as it ends. */
