@@ -88,7 +88,7 @@ serverFirst(
 for (const lost of [1, 2]) {
   const waitMs = REPEAT_MS * lost;
   serverFirst(
-    `given the raw ACK lost ${lost === 1 ? "once" : "twice"}, then the greeting comes ${waitMs} ms later`,
+    `given the raw ACK lost ${lost === 1 ? "once" : "twice"}, then the greeting comes at most ${waitMs} ms later`,
     async (context) => {
       const link = context.world.lab.link();
       const drop: Rule = {
@@ -109,7 +109,9 @@ for (const lost of [1, 2]) {
         await link.clearFilter();
       }
       console.log(`  greeting after ${median(samples).toFixed(1)} ms`);
-      assert.ok(median(samples) >= RTT_MS + TAKE_AFTER_MS + waitMs - 1, `${samples}`);
+      // Sooner than our repetition when the upstream's timer fires, whose SYN-ACK our socket answers.
+      const soonestMs = RTT_MS + TAKE_AFTER_MS + waitMs - REPEAT_MS;
+      assert.ok(median(samples) > soonestMs + 1, `${samples}`);
       assert.ok(median(samples) <= limitMs, `${samples}`);
     },
   );
