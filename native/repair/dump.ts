@@ -7,7 +7,7 @@ import { SyscallError } from "../errno.ts";
 import { seqAdd } from "../wire/seq.ts";
 import { type Held, isIpv4, stateOf } from "./held.ts";
 import type { TcpImage } from "./image.ts";
-import { OPTION_ROWS, type OptionValue, optionRow } from "./options.ts";
+import { OPTION_ROWS, type OptionRow, type OptionValue, optionRow } from "./options.ts";
 import { TCPOLEN_TSTAMP_ALIGNED } from "./plan.ts";
 import { hasOurFin } from "./plan-queues.ts";
 import { readNegotiated, readOption, readQueue, readTcp, readWindow } from "./socket-reader.ts";
@@ -83,19 +83,22 @@ export function readOptions(held: Held, known?: readonly OptionValue[]): readonl
     );
   }
   const ip = isIpv4(held.remote.address) ? 4 : 6;
-  return OPTION_ROWS.flatMap((row) => {
-    if (row.ip !== undefined && row.ip !== ip) return [];
+  const options: OptionValue[] = [];
+  for (const row of OPTION_ROWS) {
+    if (row.ip !== undefined && row.ip !== ip) continue;
     // What repair mode has overwritten waits for its end.
-    const waiting = held.later.filter(({ name }) => name === row.name);
-    return waiting.length > 0 ? waiting : readIfKnown(held.fd, row);
-  });
+    const waiting = row.moment === "repair" ? held.later.find(({ name }) => name === row.name) : undefined;
+    const value = waiting?.value ?? readIfKnown(held.fd, row);
+    if (value !== undefined) options.push({ name: row.name, value });
+  }
+  return options;
 }
 
-function readIfKnown(fd: number, row: (typeof OPTION_ROWS)[number]): OptionValue[] {
+function readIfKnown(fd: number, row: OptionRow): number | string | undefined {
   try {
-    return [{ name: row.name, value: readOption(fd, row) }];
+    return readOption(fd, row);
   } catch (error) {
-    if (error instanceof SyscallError && error.errno === ENOPROTOOPT) return [];
+    if (error instanceof SyscallError && error.errno === ENOPROTOOPT) return undefined;
     throw error;
   }
 }

@@ -5,7 +5,7 @@ import { libc } from "../libc.ts";
 import { type Held, nameOf } from "./held.ts";
 import type { TcpImage } from "./image.ts";
 import type { RepairKit } from "./kit.ts";
-import { optionRow } from "./options.ts";
+import { type OptionValue, optionRow } from "./options.ts";
 import { restorePlan } from "./plan.ts";
 import { RepairError, type RepairErrorCode } from "./repair-error.ts";
 import { restoreBySyscalls } from "./restore.ts";
@@ -62,14 +62,13 @@ function withoutDefaults(kit: RepairKit, image: TcpImage): TcpImage {
   const { live, remote } = image;
   if (live === undefined) throw new RangeError("a half-open is restored by its plan alone");
   const defaults = kit.defaults(remote.address.length === 4 ? 4 : 6);
-  const changed = new Set<string>();
-  const options = live.options.filter(({ name, value }) => {
-    const { changes, follows, moment } = optionRow(name) ?? {};
-    const isNeeded =
-      changes || moment === "repair" || value !== defaults.get(name) || changed.has(follows ?? "");
-    if (isNeeded) changed.add(name);
-    return isNeeded;
-  });
+  const options: OptionValue[] = [];
+  for (const option of live.options) {
+    const { changes, follows, moment } = optionRow(option.name) ?? {};
+    if (moment === "repair") continue; // resume() sets them
+    const isDefault = !changes && option.value === defaults.get(option.name);
+    if (!isDefault || options.some(({ name }) => name === follows)) options.push(option);
+  }
   return { ...image, live: { ...live, options } };
 }
 

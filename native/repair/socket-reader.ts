@@ -15,7 +15,8 @@ import type { OptionRow } from "./options.ts";
 
 const SIZE = 4096;
 const LENGTH_AT = 2048;
-const { address, bytes, view } = Memory.anonymous(SIZE);
+const { address, buffer, bytes, view } = Memory.anonymous(SIZE);
+const characters = Buffer.from(buffer);
 
 /** Calls getsockopt() with `size` bytes of room at the arena's start; returns the length of the answer. */
 function get(fd: number, level: number, code: number, size: number): number {
@@ -39,9 +40,9 @@ const TEXT_MAX = 64;
 /** An option that is a name; "" when it has none. */
 export function readText(fd: number, level: number, code: number): string {
   const length = get(fd, level, code, TEXT_MAX);
-  const text = Buffer.from(bytes.buffer, 0, length).toString("latin1");
-  const end = text.indexOf("\0");
-  return end < 0 ? text : text.slice(0, end);
+  if (length === 0) return "";
+  const end = characters.indexOf(0);
+  return characters.toString("latin1", 0, end < 0 ? length : Math.min(end, length));
 }
 
 /** The value of an option by its row, as OptionValue has it. */
