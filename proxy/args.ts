@@ -11,7 +11,12 @@ export type AdminAddress = AdminBind;
 export type Command =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
-  | { readonly kind: "run"; readonly configFile: string }
+  | {
+      readonly kind: "run";
+      readonly configFile: string;
+      /** Where a checkpoint is to be restored from. */
+      readonly restore: string | undefined;
+    }
   | { readonly kind: "check"; readonly configFile: string }
   | { readonly kind: "doctor"; readonly json: boolean }
   | {
@@ -22,6 +27,7 @@ export type Command =
     }
   | { readonly kind: "images"; readonly dir: string; readonly json: boolean }
   | { readonly kind: "keys"; readonly dir: string }
+  | { readonly kind: "checkpoint"; readonly dir: string; readonly admin: AdminAddress }
   | {
       readonly kind: "probe";
       readonly target: { readonly host: string; readonly port: number };
@@ -44,8 +50,10 @@ const OPTIONS = {
   lifetime: { type: "boolean" },
   help: { type: "boolean" },
   version: { type: "boolean" },
-  // Of later versions; here so that what follows them is read as their value.
   restore: { type: "string" },
+  dir: { type: "string" },
+  // Of later versions; here so that what follows them is read as their value.
+  to: { type: "string" },
   receive: { type: "string" },
 } as const;
 
@@ -55,17 +63,20 @@ const METAVARS: Readonly<Partial<Record<Option, string>>> = {
   config: "FILE",
   admin: "ADDRESS",
   count: "N",
+  restore: "DIR",
+  dir: "DIR",
 };
 
 /** The options of each command; "" is the run in the foreground, which has no word. */
 const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
-  "": ["config", "help", "version"],
+  "": ["config", "restore", "help", "version"],
   check: ["config", "help"],
   doctor: ["json", "help"],
   status: ["admin", "json", "watch", "help"],
   probe: ["count", "lifetime", "json", "help"],
   images: ["json", "help"],
   keys: ["help"],
+  checkpoint: ["dir", "admin", "help"],
 };
 
 /** The word after the command, of those that take one. */
@@ -74,18 +85,19 @@ const OPERANDS: Readonly<Record<string, string>> = { probe: "HOST:PORT", images:
 const ALL_OPTIONS = [...new Set(Object.values(COMMANDS).flat())];
 
 // Part of the interface, but of later versions.
-const PENDING_COMMANDS = ["checkpoint", "intercept"];
-const PENDING_OPTIONS = ["restore", "receive"];
+const PENDING_COMMANDS = ["intercept"];
+const PENDING_OPTIONS = ["to", "receive"];
 
 const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
 
 export const HELP = `Usage:
-  accelproxy --config FILE                               run in the foreground
+  accelproxy --config FILE [--restore DIR]               run in the foreground, going on with a checkpoint's sessions
   accelproxy check --config FILE                         print the effective configuration, or every problem
   accelproxy doctor [--json]                             what this host and user can do, with remedies
   accelproxy status [--admin ADDRESS] [--json] [--watch] what the running proxy says
   accelproxy probe HOST:PORT [--count N] [--lifetime] [--json]
                                                          what acceleration would save towards an upstream
+  accelproxy checkpoint --dir DIR [--admin ADDRESS]      stop the running proxy, its sessions go to DIR
   accelproxy images DIR [--json]                         the sessions in a checkpoint
   accelproxy keys DIR                                    make the key and certificate for moving sessions
   accelproxy --version | --help
@@ -150,7 +162,7 @@ function readCommand(args: readonly string[]): Command {
   if (values.has("version")) return { kind: "version" };
   switch (word) {
     case "check":
-      return { kind: "check", configFile: requireConfig(values, "accelproxy check --config FILE") };
+      return { kind: "check", configFile: requireValue(values, "config", "accelproxy check --config FILE") };
     case "doctor":
       return { kind: "doctor", json: values.has("json") };
     case "status":
@@ -172,8 +184,18 @@ function readCommand(args: readonly string[]): Command {
       return { kind: "images", dir: readOperand(word, words[1]), json: values.has("json") };
     case "keys":
       return { kind: "keys", dir: readOperand(word, words[1]) };
+    case "checkpoint":
+      return {
+        kind: "checkpoint",
+        dir: requireValue(values, "dir", "accelproxy checkpoint --dir DIR"),
+        admin: readAdmin(values.get("admin") ?? DEFAULT_ADMIN),
+      };
     default:
-      return { kind: "run", configFile: requireConfig(values, "accelproxy --config FILE, or see --help") };
+      return {
+        kind: "run",
+        configFile: requireValue(values, "config", "accelproxy --config FILE, or see --help"),
+        restore: values.get("restore"),
+      };
   }
 }
 
@@ -196,10 +218,10 @@ function readValue(option: Option, value: string | undefined, isInline: boolean 
   return value;
 }
 
-function requireConfig(values: ReadonlyMap<Option, string>, usage: string): string {
-  const file = values.get("config");
-  if (file === undefined) throw new UsageError(`--config is missing (write ${usage})`);
-  return file;
+function requireValue(values: ReadonlyMap<Option, string>, option: Option, usage: string): string {
+  const value = values.get(option);
+  if (value === undefined) throw new UsageError(`--${option} is missing (write ${usage})`);
+  return value;
 }
 
 function readAdmin(text: string): AdminAddress {

@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /** The only file that reads arguments, environment and signals, and that ends the process. */
 import { isatty } from "node:tty";
-import { HELP, parseCommandLine } from "./args.ts";
+import { type Command, HELP, parseCommandLine } from "./args.ts";
 import { EXIT, type ExitCode, errorLine, type Output } from "./commands/output.ts";
 import type { ProcessEvents } from "./commands/run.ts";
 import { version } from "./version.ts";
@@ -32,6 +32,8 @@ const events: ProcessEvents = {
 
 /** Names the descriptor on which the proxy before this one gives what it has (upgrade/predecessor.ts). */
 const CHANNEL = "ACCELPROXY_UPGRADE_CHANNEL";
+type RunCommand = Extract<Command, { kind: "run" }>;
+
 const STDOUT = 1;
 const STDERR = 2;
 
@@ -44,7 +46,7 @@ async function main(args: readonly string[]): Promise<ExitCode> {
     return EXIT.usage;
   }
   const { command } = parsed;
-  if (command.kind === "run") return runAndExit(command.configFile);
+  if (command.kind === "run") return runAndExit(command);
   // A reader that went away (accelproxy check … | head) is no error, and there is nobody left to tell.
   process.stdout.on("error", () => process.exit(EXIT.done));
   switch (command.kind) {
@@ -79,6 +81,10 @@ async function main(args: readonly string[]): Promise<ExitCode> {
       const { keys } = await import("./commands/keys.ts");
       return keys(command.dir, output);
     }
+    case "checkpoint": {
+      const { checkpoint } = await import("./commands/checkpoint.ts");
+      return checkpoint(command, output);
+    }
     default: {
       const unreachable: never = command;
       return unreachable;
@@ -90,7 +96,7 @@ async function main(args: readonly string[]): Promise<ExitCode> {
  * Ends the process itself: what a failed start left open must not keep it alive. The log writes to its descriptor;
  * process.stdout is never touched, which would make a pipe non-blocking.
  */
-async function runAndExit(configFile: string): Promise<never> {
+async function runAndExit({ configFile, restore }: RunCommand): Promise<never> {
   process.stderr.on("error", () => {});
   const { run } = await import("./commands/run.ts");
   const given = process.env[CHANNEL];
@@ -104,7 +110,7 @@ async function runAndExit(configFile: string): Promise<never> {
   };
   const channel = given === undefined ? undefined : Number(given);
   const isTerminal = isatty(STDOUT);
-  const { code, hung } = await run({ configFile, isTerminal, events, command, channel }, output);
+  const { code, hung } = await run({ configFile, restore, isTerminal, events, command, channel }, output);
   if (hung) {
     const { exitNow } = await import("../native/process.ts");
     exitNow(code);

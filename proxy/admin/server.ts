@@ -1,11 +1,11 @@
 import { existsSync, lstatSync, rmSync, type Stats } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
-import { dirname } from "node:path";
+import { dirname, isAbsolute } from "node:path";
 import type pino from "pino";
 import { formatAdminBind, isLoopback } from "../../config/addresses.ts";
 import type { Config } from "../../config/schema.ts";
-import { errorSymbol, listenError, StartError } from "../errors.ts";
+import { AccelproxyError, errorSymbol, listenError, StartError } from "../errors.ts";
 import type { ProxyView } from "../status.ts";
 import { formatMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
 
@@ -21,6 +21,11 @@ export interface AdminOptions {
   readonly config: AdminConfig;
   /** The running proxy; undefined while it starts. */
   readonly view: () => ProxyView | undefined;
+  /**
+   * Puts all sessions into a directory. `end` is called when the answer is out. Rejects with AccelproxyError when the
+   * proxy goes on instead.
+   */
+  readonly checkpoint: (dir: string) => Promise<{ readonly done: unknown; readonly end: () => void }>;
   readonly log: pino.Logger;
 }
 
@@ -38,12 +43,20 @@ interface Answer {
   readonly status: number;
   readonly type: string;
   readonly body: string;
+  /** Called when the answer is out, or its reader has gone. */
+  readonly afterwards?: () => void;
+}
+
+/** What a route is asked with. */
+interface Asked {
+  readonly body: string;
+  readonly checkpoint: AdminOptions["checkpoint"];
 }
 
 interface Route {
   readonly method: "GET" | "POST";
   /** undefined: a part of the interface that this version does not have. */
-  readonly answer: ((view: ProxyView) => Answer | Promise<Answer>) | undefined;
+  readonly answer: ((view: ProxyView, asked: Asked) => Answer | Promise<Answer>) | undefined;
 }
 
 const ROUTES: Readonly<Record<string, Route>> = {
@@ -59,7 +72,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
     }),
   },
   "/reload": { method: "POST", answer: reload },
-  "/checkpoint": { method: "POST", answer: undefined },
+  "/checkpoint": { method: "POST", answer: (_, asked) => checkpoint(asked) },
   "/drain": { method: "POST", answer: undefined },
   "/": { method: "GET", answer: undefined },
 };
@@ -108,7 +121,7 @@ export class AdminServer {
   }
 }
 
-function newServer({ config, view, log }: AdminOptions): Server {
+function newServer({ config, view, checkpoint, log }: AdminOptions): Server {
   const limits = {
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -118,7 +131,7 @@ function newServer({ config, view, log }: AdminOptions): Server {
   };
   const isOpen = config.bind.kind === "unix" || config.allowRemote;
   const server = createServer(limits, (request, response) => {
-    answer(request, isOpen, view).then(
+    answer(request, isOpen, view, checkpoint).then(
       (result) => send(request, response, result),
       (err: unknown) => {
         if (request.socket.destroyed) return; // the client went away
@@ -135,6 +148,7 @@ async function answer(
   request: IncomingMessage,
   isOpen: boolean,
   view: AdminOptions["view"],
+  checkpoint: AdminOptions["checkpoint"],
 ): Promise<Answer & { readonly allow?: string }> {
   const { host, origin } = request.headers;
   if (!isOpen && host !== undefined && !isOurHost(host)) {
@@ -154,30 +168,35 @@ async function answer(
   if (route.method === "POST" && origin !== undefined) {
     return json(403, { error: "web pages may not ask this (send it without an Origin header)" });
   }
-  if (!(await bodyFits(request))) return json(413, { error: "the body is too large (send none)" });
+  const body = await readBody(request);
+  if (body === undefined) return json(413, { error: "the body is too large (send none)" });
   const proxy = view();
-  if (proxy !== undefined) return route.answer(proxy);
+  if (proxy !== undefined) return route.answer(proxy, { body, checkpoint });
   if (path === "/healthz") return json(200, { ok: true });
   return path === "/readyz"
     ? readyz(["the proxy is starting"])
     : json(503, { error: "the proxy is starting" });
 }
 
-/** Reads the body to its end and drops it; false when it is too large. */
-async function bodyFits(request: IncomingMessage): Promise<boolean> {
+/** Reads the body to its end; undefined when it is too large. */
+async function readBody(request: IncomingMessage): Promise<string | undefined> {
+  const chunks: Buffer[] = [];
   let length = 0;
   for await (const chunk of request.iterator({ destroyOnReturn: false })) {
-    length += Buffer.byteLength(chunk);
-    if (length > BODY_BYTES_MAX) return false;
+    const bytes = Buffer.from(chunk);
+    length += bytes.length;
+    if (length > BODY_BYTES_MAX) return undefined;
+    chunks.push(bytes);
   }
-  return true;
+  return Buffer.concat(chunks).toString("utf8");
 }
 
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, type, body, allow }: Answer & { readonly allow?: string },
+  { status, type, body, allow, afterwards }: Answer & { readonly allow?: string },
 ): void {
+  if (afterwards !== undefined) response.once("close", afterwards);
   if (!request.complete) response.setHeader("connection", "close");
   response.writeHead(status, {
     "content-type": type,
@@ -200,6 +219,28 @@ function readyz(reasons: readonly string[]): Answer {
 async function reload(view: ProxyView): Promise<Answer> {
   const result = await view.reload();
   return json(result.ok ? 200 : 422, result);
+}
+
+async function checkpoint({ body, checkpoint: put }: Asked): Promise<Answer> {
+  const dir = readDirectory(body);
+  if (dir === undefined) return json(400, { error: 'no directory (send {"dir": "/an/absolute/path"})' });
+  try {
+    const { done, end } = await put(dir);
+    return { ...json(200, done), afterwards: end };
+  } catch (error) {
+    if (!(error instanceof AccelproxyError)) throw error;
+    return json(422, { error: error.message, code: error.code });
+  }
+}
+
+function readDirectory(body: string): string | undefined {
+  try {
+    const value: unknown = JSON.parse(body);
+    if (typeof value !== "object" || value === null || !("dir" in value)) return undefined;
+    return typeof value.dir === "string" && isAbsolute(value.dir) ? value.dir : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** A name that an attacker's DNS could point here is none of these. */

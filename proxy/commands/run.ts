@@ -3,7 +3,10 @@ import { loadConfig } from "../../config/load.ts";
 import { formatProblem } from "../../config/problems.ts";
 import type { Config } from "../../config/schema.ts";
 import { AdminServer } from "../admin/server.ts";
-import { StartError } from "../errors.ts";
+import { type Checkpoint, checkpoint, restoreCheckpoint } from "../checkpoint/checkpoint.ts";
+import { readImages } from "../checkpoint/images/image-file.ts";
+import type { SessionImage } from "../checkpoint/images/image-schema.ts";
+import { AccelproxyError } from "../errors.ts";
 import { createLog } from "../log.ts";
 import { checkPrivileges, type MissingPrivilege } from "../privileges.ts";
 import { Runtime } from "../runtime.ts";
@@ -27,6 +30,8 @@ export interface ProcessEvents {
 
 export interface RunOptions {
   readonly configFile: string;
+  /** Where a checkpoint is to be restored from. */
+  readonly restore: string | undefined;
   /** stdout is a terminal: log lines for people. */
   readonly isTerminal: boolean;
   readonly events: ProcessEvents;
@@ -60,9 +65,19 @@ export async function run(options: RunOptions, output: Output): Promise<RunResul
     output.stderr(errorLine(explainRefusal(missing)));
     return { code: EXIT.privilege, hung: false };
   }
+  // In an upgrade the process before this one has restored them.
+  const restored = options.channel === undefined ? options.restore : undefined;
+  let images: readonly SessionImage[] | undefined;
+  try {
+    images = restored === undefined ? undefined : readImages(restored).sessions;
+  } catch (error) {
+    if (!(error instanceof AccelproxyError)) throw error;
+    output.stderr(errorLine(error.message));
+    return { code: EXIT.failed, hung: false };
+  }
   if (missing.length > 0)
     log.warn({ missing }, "not accelerating: privileges are missing, sessions connect plainly");
-  return new Foreground(options, config, log, output).run(
+  return new Foreground(options, config, log, output, images).run(
     config.acceleration !== "off" && missing.length === 0,
   );
 }
@@ -84,10 +99,13 @@ class Foreground {
   readonly #config: Config;
   readonly #log: Logger;
   readonly #output: Output;
+  /** Of the checkpoint to restore. */
+  readonly #images: readonly SessionImage[] | undefined;
   #admin: AdminServer | undefined;
   #runtime: Runtime | undefined;
   #isStarting = true;
-  #isUpgrading = false;
+  /** Sessions are being given away; then everything ends, or goes on. */
+  #isLeaving = false;
   #stops = 0;
   #isEnding = false;
   #end: (result: RunResult) => void = () => {};
@@ -95,8 +113,15 @@ class Foreground {
     this.#end = resolve;
   });
 
-  constructor(options: RunOptions, config: Config, log: Logger, output: Output) {
+  constructor(
+    options: RunOptions,
+    config: Config,
+    log: Logger,
+    output: Output,
+    images: readonly SessionImage[] | undefined,
+  ) {
     this.#options = options;
+    this.#images = images;
     this.#config = config;
     this.#log = log;
     this.#output = output;
@@ -130,6 +155,7 @@ class Foreground {
       await heritage.takeOver(this.#runtime.estate);
       await this.#startAdmin().catch((err: unknown) => upgradeLog.error({ err }, "no admin interface"));
     }
+    this.#restore(this.#runtime);
     if (this.#isEnding) await this.#runtime.closeNow();
     else if (this.#stops > 0) await this.#drain();
     else log.info("started");
@@ -142,6 +168,7 @@ class Foreground {
       this.#admin = await AdminServer.start({
         config: config.admin,
         view,
+        checkpoint: (dir) => this.#checkpoint(dir),
         log: log.child({ component: "admin" }),
       });
       log.info({ address: this.#admin.address }, "admin interface listening");
@@ -157,7 +184,7 @@ class Foreground {
     }
     this.#log.info({ signal, drainTimeoutMs: this.#config.drainTimeoutMs }, "stopping");
     // Before the start is complete there is nothing to drain: #start() does it then, and #upgrade() after an upgrade.
-    if (this.#runtime !== undefined && !this.#isUpgrading)
+    if (this.#runtime !== undefined && !this.#isLeaving)
       this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
   }
 
@@ -178,13 +205,46 @@ class Foreground {
     this.#runtime.reload().catch((error: unknown) => this.#fail(error, "reload failed"));
   }
 
+  get #isBusy(): boolean {
+    return this.#isStarting || this.#isLeaving || this.#stops > 0;
+  }
+
+  /** The sessions of --restore go on. Throws AccelproxyError. */
+  #restore(runtime: Runtime): void {
+    const dir = this.#options.restore;
+    if (this.#images === undefined || dir === undefined) return;
+    const log = this.#log.child({ component: "checkpoint" });
+    const result = restoreCheckpoint(dir, this.#images, runtime.estate.adopt, log);
+    log.info({ ...result }, "sessions restored");
+  }
+
+  /** Puts all sessions away. Whoever asked is answered first, then calls `end`. Rejects with AccelproxyError. */
+  async #checkpoint(dir: string): Promise<{ readonly done: Checkpoint; readonly end: () => void }> {
+    const runtime = this.#runtime;
+    if (runtime === undefined || this.#isBusy) {
+      throw new AccelproxyError("ACCEL_BUSY", "the proxy is starting, upgrading or stopping (try again)");
+    }
+    this.#isLeaving = true;
+    const log = this.#log.child({ component: "checkpoint" });
+    try {
+      const done = await runtime.alone(() => checkpoint(runtime.estate, dir));
+      log.info({ ...done }, "checkpoint written, ending");
+      return { done, end: () => void this.#close(EXIT.done) };
+    } catch (err) {
+      this.#isLeaving = false;
+      log.error({ err }, "no checkpoint, sessions go on");
+      if (this.#stops > 0) this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
+      throw err;
+    }
+  }
+
   #upgrade(): void {
     const runtime = this.#runtime;
-    if (runtime === undefined || this.#isStarting || this.#isUpgrading || this.#stops > 0) {
+    if (runtime === undefined || this.#isBusy) {
       this.#log.warn("not upgrading: the proxy is starting, upgrading or stopping");
       return;
     }
-    this.#isUpgrading = true;
+    this.#isLeaving = true;
     runtime
       .alone(() => this.#giveAway(runtime))
       .catch((error: unknown) => this.#fail(error, "upgrade failed"));
@@ -200,7 +260,7 @@ class Foreground {
     const log = this.#log.child({ component: "upgrade" });
     const { command } = this.#options;
     const child = await upgrade({ command, estate: runtime.estate, log, letGo });
-    this.#isUpgrading = false;
+    this.#isLeaving = false;
     if (child === undefined) {
       if (this.#stops > 0) this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
       return;
@@ -214,7 +274,7 @@ class Foreground {
 
   #failStart(error: unknown): void {
     if (this.#isEnding) return; // a thread that ended was reported already
-    if (!(error instanceof StartError || error instanceof ChannelError)) {
+    if (!(error instanceof AccelproxyError || error instanceof ChannelError)) {
       this.#fail(error, "start failed");
       return;
     }

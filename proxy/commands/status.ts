@@ -1,9 +1,8 @@
-import { type IncomingMessage, request } from "node:http";
-import { formatAdminBind } from "../../config/addresses.ts";
 import type { AdminAddress } from "../args.ts";
-import { AccelproxyError, errorSymbol } from "../errors.ts";
+import { AccelproxyError } from "../errors.ts";
 import type { Status } from "../status.ts";
 import { formatStatus } from "../status-table.ts";
+import { askAdmin, unexpected } from "./admin-client.ts";
 import { EXIT, type ExitCode, errorLine, type Output } from "./output.ts";
 
 export interface StatusOptions {
@@ -17,7 +16,6 @@ export interface StatusOptions {
 }
 
 const TIMEOUT_MS = 5_000;
-const ANSWER_BYTES_MAX = 16 * 1024 * 1024;
 const INTERVAL_MS = 1_000;
 const CLEAR_SCREEN = "\x1b[H\x1b[2J\x1b[3J";
 
@@ -42,43 +40,12 @@ export async function status(options: StatusOptions, { stdout, stderr }: Output)
   }
 }
 
-/** The body of GET /status. Throws AccelproxyError ACCEL_ADMIN_UNREACHABLE or ACCEL_ADMIN_ANSWER. */
-function fetchStatus(admin: AdminAddress, stop: AbortSignal): Promise<string> {
-  const place = admin.kind === "unix" ? { socketPath: admin.path } : { host: admin.host, port: admin.port };
-  return new Promise((resolve, reject) => {
-    const asked = request(
-      {
-        ...place,
-        path: "/status",
-        // The interface answers to localhost and IP addresses, whatever name led here.
-        headers: { host: "localhost", connection: "close" },
-        signal: AbortSignal.any([stop, AbortSignal.timeout(TIMEOUT_MS)]),
-      },
-      (response) => {
-        readBody(response).then(
-          (body) => {
-            if (response.statusCode === 200) resolve(body);
-            else reject(unexpected(admin, `answers ${response.statusCode}`));
-          },
-          (error: Error) => reject(error instanceof AccelproxyError ? error : unreachable(admin, error)),
-        );
-      },
-    );
-    asked.on("error", (error) => reject(unreachable(admin, error)));
-    asked.end();
-  });
-}
-
-async function readBody(response: IncomingMessage): Promise<string> {
-  const chunks: Buffer[] = [];
-  let length = 0;
-  for await (const chunk of response) {
-    const bytes = Buffer.from(chunk);
-    length += bytes.length;
-    if (length > ANSWER_BYTES_MAX) throw new AccelproxyError("ACCEL_ADMIN_ANSWER", "the answer is too large");
-    chunks.push(bytes);
-  }
-  return Buffer.concat(chunks).toString("utf8");
+/** The body of GET /status. Rejects with AccelproxyError. */
+async function fetchStatus(admin: AdminAddress, stop: AbortSignal): Promise<string> {
+  const asking = { method: "GET", path: "/status", timeoutMs: TIMEOUT_MS, stop } as const;
+  const { status, text } = await askAdmin(admin, asking);
+  if (status !== 200) throw unexpected(admin, `answers ${status}`);
+  return text;
 }
 
 function readStatus(text: string, admin: AdminAddress): Status {
@@ -91,25 +58,6 @@ function readStatus(text: string, admin: AdminAddress): Status {
     throw unexpected(admin, "answers something else", cause);
   }
   throw unexpected(admin, "answers something else");
-}
-
-const REASONS: Readonly<Record<string, string>> = {
-  ENOENT: "there is no such socket (start accelproxy with an admin section, or give --admin ADDRESS)",
-  ECONNREFUSED: "nothing listens there (start accelproxy with an admin section, or give --admin ADDRESS)",
-  EACCES: "this user may not open it (run as the user that accelproxy runs as)",
-  ENOTFOUND: "the name has no address (check --admin)",
-  ABORT_ERR: "no answer within 5 s (is it accelproxy that listens there?)",
-};
-
-function unreachable(admin: AdminAddress, cause: Error): AccelproxyError {
-  const symbol = errorSymbol(cause);
-  const reason = REASONS[symbol] ?? `${symbol} (check --admin ADDRESS)`;
-  return new AccelproxyError("ACCEL_ADMIN_UNREACHABLE", `${formatAdminBind(admin)}: ${reason}`, { cause });
-}
-
-function unexpected(admin: AdminAddress, what: string, cause?: unknown): AccelproxyError {
-  const message = `${formatAdminBind(admin)} ${what} (is it the admin interface of accelproxy?)`;
-  return new AccelproxyError("ACCEL_ADMIN_ANSWER", message, { cause });
 }
 
 function pause(delayMs: number, stop: AbortSignal): Promise<void> {

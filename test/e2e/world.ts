@@ -128,6 +128,12 @@ export class ProxyProcess {
     return line;
   }
 
+  /** Resolves with the exit code when it has ended by itself, null when a signal ended it. */
+  async ended(): Promise<number | null> {
+    if (this.#code === undefined) await once(this.child, "exit");
+    return this.#code ?? null;
+  }
+
   /** Sends a signal and resolves with the exit code, null when the signal ended it. */
   async stop(signal: NodeJS.Signals = "SIGTERM"): Promise<number | null> {
     if (this.pid !== this.child.pid) {

@@ -29,13 +29,7 @@ chmodSync(dirname(good), 0o755);
 const oneLine = /^accelproxy: [^\n]+\n$/;
 
 const usage = suite("cli: usage");
-for (const args of [
-  [],
-  ["--bogus"],
-  ["chek"],
-  ["checkpoint", "--dir", "d"],
-  ["--config", good, "--restore", "d"],
-]) {
+for (const args of [[], ["--bogus"], ["chek"], ["checkpoint"], ["--config", good, "--restore"]]) {
   usage(`given ${args.slice(-2).join(" ") || "nothing"}, then one line on stderr and exit 2`, async () => {
     const { code, stdout, stderr } = await runCommand(args);
     assert.is(code, 2);

@@ -56,6 +56,12 @@ export function readImages(dir: string): Images & { readonly path: string } {
   return { ...decodeImages(readFile(path), path), path };
 }
 
+/** The images of `dir` are used up, durably. Throws AccelproxyError ACCEL_IMAGE_WRITE. */
+export function removeImages(dir: string): void {
+  attempt(dir, () => fs.rmSync(join(dir, NAME)));
+  attempt(dir, () => syncDirectory(dir));
+}
+
 function readFile(path: string): Uint8Array {
   try {
     return fs.readFileSync(path);

@@ -9,7 +9,7 @@ import pino from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AdminServer } from "../../../proxy/admin/server.ts";
-import { StartError } from "../../../proxy/errors.ts";
+import { AccelproxyError, StartError } from "../../../proxy/errors.ts";
 import { FakeProxy, fakeStatus } from "./fake-proxy.ts";
 
 /**
@@ -24,6 +24,13 @@ process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
 
 const unix = { bind: { kind: "unix", path }, allowRemote: false } as const;
 const tcp = { bind: { kind: "tcp", host: "127.0.0.1", port: 0 }, allowRemote: false } as const;
+
+/** What the interface says when the proxy puts its sessions away: it ends, or not. */
+const ended: string[] = [];
+const putAway = async (dir: string) => {
+  if (dir === "/full") throw new AccelproxyError("ACCEL_IMAGE_WRITE", "/full: no space");
+  return { done: { sessions: 2, file: `${dir}/file` }, end: () => void ended.push(dir) };
+};
 
 interface Reply {
   readonly status: number;
@@ -63,7 +70,7 @@ async function withServer(
   body: (to: string, proxy: FakeProxy) => Promise<void>,
   proxy: FakeProxy | undefined = new FakeProxy(),
 ): Promise<void> {
-  const server = await AdminServer.start({ config, view: () => proxy, log });
+  const server = await AdminServer.start({ config, view: () => proxy, checkpoint: putAway, log });
   try {
     await body(server.address.replace(/^unix:/, ""), proxy ?? new FakeProxy());
   } finally {
@@ -81,12 +88,18 @@ for (const [method, url, status, type, body] of [
   ["HEAD", "/metrics", 200, /^text\/plain/, /^$/],
   ["HEAD", "/healthz", 200, /json/, /^$/],
   ["POST", "/reload", 200, /json/, /^\{"ok":true\}\n$/],
-  ["GET", "/nowhere", 404, /json/, /"paths":\["\/healthz","\/readyz","\/status","\/metrics","\/reload"\]/],
+  [
+    "GET",
+    "/nowhere",
+    404,
+    /json/,
+    /"paths":\["\/healthz","\/readyz","\/status","\/metrics","\/reload","\/checkpoint"\]/,
+  ],
   ["GET", "/__proto__", 404, /json/, /nothing at/],
   ["GET", "/status/", 404, /json/, /nothing at/],
   ["GET", "/", 404, /json/, /not supported yet/],
   ["POST", "/drain", 404, /json/, /not supported yet/],
-  ["POST", "/checkpoint", 404, /json/, /not supported yet/],
+  ["POST", "/checkpoint", 400, /json/, /no directory/],
   ["GET", "/reload", 405, /json/, /takes POST/],
   ["POST", "/status", 405, /json/, /takes GET, HEAD/],
   ["DELETE", "/healthz", 405, /json/, /takes GET, HEAD/],
@@ -128,7 +141,7 @@ routes("given a bad configuration, then /reload is 422 with the problems", () =>
 );
 
 routes("given a proxy that still starts, then alive, not ready, and 503 elsewhere", async () => {
-  const server = await AdminServer.start({ config: unix, view: () => undefined, log });
+  const server = await AdminServer.start({ config: unix, view: () => undefined, checkpoint: putAway, log });
   try {
     assert.is((await ask(path, "/healthz")).status, 200);
     const ready = await ask(path, "/readyz");
@@ -151,6 +164,26 @@ routes("given a failure inside, then 500 without details, and the next request w
     assert.is((await ask(to, "/status")).status, 200);
   }),
 );
+routes(
+  "given a checkpoint, then its answer is out before the proxy ends; when it fails the proxy is told nothing",
+  async () => {
+    await withServer(unix, async (to) => {
+      const post = (dir: unknown) =>
+        ask(to, "/checkpoint", { method: "POST", body: JSON.stringify({ dir }) });
+      const failed = await post("/full");
+      assert.is(failed.status, 422);
+      assert.equal(JSON.parse(failed.body), { error: "/full: no space", code: "ACCEL_IMAGE_WRITE" });
+      for (const dir of ["relative", 7, undefined]) assert.is((await post(dir)).status, 400);
+      assert.equal(ended, []);
+      const done = await post("/a/b");
+      assert.is(done.status, 200);
+      assert.equal(JSON.parse(done.body), { sessions: 2, file: "/a/b/file" });
+      while (ended.length === 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      assert.equal(ended, ["/a/b"]);
+    });
+  },
+);
+
 routes.run();
 
 const guards = suite("admin: guards");
@@ -247,7 +280,7 @@ sockets(
 );
 
 sockets("given connections that stay open, then close() does not wait for them", async () => {
-  const server = await AdminServer.start({ config: unix, view: () => undefined, log });
+  const server = await AdminServer.start({ config: unix, view: () => undefined, checkpoint: putAway, log });
   const socket = connect(path);
   await once(socket, "connect");
   const startedMs = performance.now();
@@ -269,7 +302,7 @@ sockets("given the socket of a dead process, then it is replaced", async () => {
 
 async function refusal(config: typeof unix | typeof tcp): Promise<StartError> {
   try {
-    await (await AdminServer.start({ config, view: () => undefined, log })).close();
+    await (await AdminServer.start({ config, view: () => undefined, checkpoint: putAway, log })).close();
   } catch (error) {
     if (error instanceof StartError) return error;
     throw error;
