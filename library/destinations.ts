@@ -101,7 +101,7 @@ export class Destinations {
   async close(): Promise<void> {
     this.#isClosed = true;
     this.#kept.clear();
-    await Promise.all(this.#releases);
+    await staying(Promise.all(this.#releases));
   }
 
   #release({ hold }: Kept): void {
@@ -111,6 +111,16 @@ export class Destinations {
         this.#releases.delete(released);
       });
     this.#releases.add(released);
+  }
+}
+
+/** The same, and the process stays until it is settled: nothing else of ours keeps it alive. */
+export async function staying<T>(promise: Promise<T>): Promise<T> {
+  const timer = setInterval(() => {}, 60_000);
+  try {
+    return await promise;
+  } finally {
+    clearInterval(timer);
   }
 }
 

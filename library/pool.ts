@@ -3,7 +3,7 @@ import type { Socket } from "node:net";
 import { setTimeout as sleep } from "node:timers/promises";
 import { accelerator } from "./accelerator.ts";
 import { Connecting } from "./connector.ts";
-import { Destinations } from "./destinations.ts";
+import { Destinations, staying } from "./destinations.ts";
 import type { PoolStats } from "./server.ts";
 import type { PoolSettings } from "./settings.ts";
 
@@ -59,7 +59,7 @@ export function createPool({ host, port, timeout, ...settings }: PoolOptions): P
         }
       }),
     ready: async () => {
-      await started;
+      await staying(started);
       const { servers } = destinations;
       while (!isClosed && !accelerator.isRefused && servers.some(({ isSettled }) => !isSettled))
         await sleep(READY_POLL);

@@ -1,0 +1,113 @@
+/** A program with the library on one host of the lab, an origin on the other, 40 ms apart. */
+import type { ChildProcess } from "node:child_process";
+import { once } from "node:events";
+import { setTimeout as sleep } from "node:timers/promises";
+import { type Certificate, makeCertificate, type Seen } from "../library/origin.ts";
+import type { FromClient, Job, ToClient } from "./library-client.ts";
+import type { FromOrigin, ToOrigin } from "./library-origin.ts";
+import { World } from "./world.ts";
+
+const ADDRESS = "10.77.0.2";
+export const RTT_MS = 40;
+/** Half-opens kept for each of the two ports. */
+const MIN = 16;
+
+type Scheme = "http" | "https";
+
+/** A process that answers each message with one. */
+class Program<To, From> {
+  readonly #child: ChildProcess;
+
+  constructor(child: ChildProcess) {
+    this.#child = child;
+  }
+
+  async ask(message: To & { readonly kind: string }): Promise<From> {
+    this.#child.send(message);
+    const gone = once(this.#child, "exit").then(([code]) => {
+      throw new Error(`the program ended with ${code} before it answered ${message.kind}`);
+    });
+    const [answer] = (await Promise.race([once(this.#child, "message"), gone])) as [From];
+    return answer;
+  }
+}
+
+export class LibraryWorld {
+  readonly #world: World;
+  readonly #origin: Program<ToOrigin, FromOrigin>;
+  readonly #client: Program<ToClient, FromClient>;
+  #origins: Record<Scheme, string> = { http: "", https: "" };
+  #nextId = 1;
+
+  private constructor(world: World) {
+    this.#world = world;
+    this.#origin = new Program(world.program("far", new URL("library-origin.ts", import.meta.url)));
+    this.#client = new Program(world.program("near", new URL("library-client.ts", import.meta.url)));
+  }
+
+  static async create(): Promise<LibraryWorld> {
+    const world = new LibraryWorld(
+      await World.create({ links: [{ between: ["near", "far"], rttMs: RTT_MS }] }),
+    );
+    await world.#start(makeCertificate());
+    return world;
+  }
+
+  /** Requests, numbered through, each on a fresh connection; all jobs at once. */
+  async requests(
+    jobs: readonly (Pick<Job, "method" | "count"> & Partial<Job> & { readonly scheme: Scheme })[],
+  ): Promise<FromClient> {
+    const numbered = jobs.map(({ scheme, ...job }) => {
+      const first = this.#nextId;
+      this.#nextId += job.count;
+      return { isOneByOne: false, isAccelerated: true, first, ...job, origin: this.#origins[scheme] };
+    });
+    return this.#client.ask({ kind: "requests", jobs: numbered });
+  }
+
+  /** Resolves once half-opens are ready for both ports. */
+  async ready(): Promise<void> {
+    await this.#client.ask({ kind: "warmUp", origins: Object.values(this.#origins) });
+  }
+
+  /**
+   * Has the origin forget its half-opens, asks for as many pages as it had, in both ways over plain TCP and TLS, and
+   * resolves with what failed or was not processed exactly once.
+   */
+  async forgetAndAsk(): Promise<readonly string[]> {
+    await this.ready();
+    await this.#origin.ask({ kind: "forget" });
+    const schemes: readonly Scheme[] = ["http", "https"];
+    const { answered } = await this.requests(
+      schemes.flatMap((scheme) =>
+        (["GET", "POST"] as const).map((method) => ({ scheme, method, count: MIN / 2 })),
+      ),
+    );
+    const { requests } = await this.seen();
+    const problems = answered.flatMap(({ id, error }) => {
+      if (error !== undefined) return [`${id}: ${error}`];
+      return requests[id] === 1 ? [] : [`${id}: processed ${requests[id] ?? 0} times`];
+    });
+    await sleep(1_050); // for a second after that the origin gets ordinary connections
+    return problems;
+  }
+
+  async seen(): Promise<Seen> {
+    const answer = await this.#origin.ask({ kind: "seen" });
+    if (answer.kind !== "seen") throw new Error(answer.kind);
+    return answer.seen;
+  }
+
+  async close(): Promise<void> {
+    await this.#world.close();
+  }
+
+  async #start(certificate: Certificate): Promise<void> {
+    const up = await this.#origin.ask({ kind: "start", host: ADDRESS, certificate });
+    if (up.kind === "seen") throw new Error(up.kind);
+    const { plain, secure } = up.ports;
+    this.#origins = { http: `http://${ADDRESS}:${plain}`, https: `https://${ADDRESS}:${secure}` };
+    await this.#client.ask({ kind: "start", ca: certificate.cert, min: MIN });
+    await this.ready();
+  }
+}
