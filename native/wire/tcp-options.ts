@@ -11,13 +11,13 @@ import {
 } from "./bytes.ts";
 
 /**
- * TCP options: the four that a handshake negotiates, and SACK. Read RFC 9293 section 3.1 (format), RFC 7323
+ * TCP options: the four that a handshake negotiates. Read RFC 9293 section 3.1 (format), RFC 7323
  * (window scale, timestamps), RFC 2018 (SACK) and net/ipv4/tcp_output.c:tcp_options_write() first.
  */
 
 // RFC 9293 section 3.2, RFC 7323 sections 2.2 and 3.2, RFC 2018 section 2; include/net/tcp.h TCPOPT_*.
-const KIND = { eol: 0, nop: 1, mss: 2, wscale: 3, sackPermitted: 4, sack: 5, timestamps: 8 } as const;
-const LENGTH = { mss: 4, wscale: 3, sackPermitted: 2, sack: 10, timestamps: 10 } as const;
+const KIND = { eol: 0, nop: 1, mss: 2, wscale: 3, sackPermitted: 4, timestamps: 8 } as const;
+const LENGTH = { mss: 4, wscale: 3, sackPermitted: 2, timestamps: 10 } as const;
 
 /** Largest window shift (RFC 7323 section 2.3; TCP_MAX_WSCALE in include/net/tcp.h). */
 export const TCP_MAX_WSCALE = 14;
@@ -34,8 +34,6 @@ export interface TcpOptions {
   readonly tsval?: number;
   /** Timestamp echo reply, u32. Always decoded with `tsval`; encoded as 0, as in a SYN, when absent. */
   readonly tsecr?: number;
-  /** One SACK block (RFC 2018): its first sequence number and the one after its last. Not decoded. */
-  readonly sack?: readonly [left: number, right: number];
 }
 
 type Mutable<T> = { -readonly [K in keyof T]: T[K] };
@@ -87,14 +85,13 @@ export function decodeTcpOptions(bytes: Uint8Array, start: number, end: number):
   return options;
 }
 
-/** Bytes that encodeTcpOptions() writes for these options: a multiple of 4, at most 32. */
+/** Bytes that encodeTcpOptions() writes for these options: a multiple of 4, at most 20. */
 export function tcpOptionsLength(options: TcpOptions): number {
   let length = 0;
   if (options.mss !== undefined) length += 4;
   if (options.tsval !== undefined) length += 12;
   else if (options.sackPermitted === true) length += 4;
   if (options.wscale !== undefined) length += 4;
-  if (options.sack !== undefined) length += 12;
   return length;
 }
 
@@ -107,7 +104,7 @@ export function tsvalOffset({ mss, tsval }: TcpOptions): number | undefined {
 /**
  * Writes options at `at` with the order and padding of net/ipv4/tcp_output.c:tcp_options_write(), so that
  * a segment cannot be told from the kernel's: MSS; timestamps, whose padding SACK permitted takes when
- * both are there; window scale; SACK. Returns the bytes written, a multiple of 4.
+ * both are there; window scale. Returns the bytes written, a multiple of 4.
  * Throws RangeError for a value out of range, tsecr without tsval, or too little room.
  */
 export function encodeTcpOptions(out: Uint8Array, at: number, options: TcpOptions): number {
@@ -145,18 +142,6 @@ export function encodeTcpOptions(out: Uint8Array, at: number, options: TcpOption
     out[next + 1] = KIND.wscale;
     out[next + 2] = LENGTH.wscale;
     out[next + 3] = wscale;
-    next += 4;
-  }
-  if (options.sack !== undefined) {
-    const [left, right] = options.sack;
-    out[next] = KIND.nop;
-    out[next + 1] = KIND.nop;
-    out[next + 2] = KIND.sack;
-    out[next + 3] = LENGTH.sack;
-    assertU32("left edge", left);
-    writeU32(out, next + 4, left);
-    assertU32("right edge", right);
-    writeU32(out, next + 8, right);
   }
   return length;
 }
