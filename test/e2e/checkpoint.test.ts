@@ -186,7 +186,7 @@ away(
 /** Listens where the proxy would. */
 const LISTENER = `
 import socket, sys
-s = socket.socket(); s.bind(("127.0.0.1", 8001)); s.listen(); print("up", flush=True); sys.stdin.read()
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("127.0.0.1", 8001)); s.listen(); print("up", flush=True); sys.stdin.read()
 `;
 
 async function assertFails(restoring: Promise<unknown>, problem: RegExp): Promise<void> {
