@@ -490,7 +490,6 @@ export class Destination {
 
   #publishCounts(): void {
     this.block.set("halfOpen", this.#held());
-    this.block.set("ready", this.#offeredCount());
   }
 
   #named(): { upstream: string; server: string } {

@@ -13,7 +13,7 @@ export const BLOCK = {
   leaseWindowMs: 1, // an entry may be leased this long after its last SYN-ACK
   cookies: 2, // 1: the upstream answers with SYN cookies, seed ts_recent
   halfOpen: 3, // entries opening or ready
-  ready: 4,
+  ready: 4, // offers that wait for a taker
   target: 5,
   rttUs: 6,
   settled: 7, // 1: was filled once, or found unreachable
@@ -97,12 +97,16 @@ export class PoolBlock {
     return Atomics.load(this.#words, HEADER_WORDS + slot) - 1;
   }
 
+  /** Offers an entry in an empty slot. Counted before, so that "ready" may be too high for a moment but never too low. */
   offer(slot: number, entry: number): void {
+    this.add("ready");
     Atomics.store(this.#words, HEADER_WORDS + slot, entry + 1);
   }
 
   /** True when this call took `entry` out of `slot`: the caller owns it now. */
   claim(slot: number, entry: number): boolean {
-    return Atomics.compareExchange(this.#words, HEADER_WORDS + slot, entry + 1, 0) === entry + 1;
+    if (Atomics.compareExchange(this.#words, HEADER_WORDS + slot, entry + 1, 0) !== entry + 1) return false;
+    this.add("ready", -1);
+    return true;
   }
 }

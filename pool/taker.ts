@@ -155,7 +155,7 @@ export class Taker {
       const synackAt = this.#table.get(entry, ENTRY.synackAt);
       const isAnswered = ageMs32(synackAt, this.#table.get(entry, ENTRY.synAt)) >= 0;
       const ageMs = ageMs32(nowMs32(), synackAt);
-      if (isAnswered !== answered || ageMs > windowMs || !this.#claim(slot, entry)) continue;
+      if (isAnswered !== answered || ageMs > windowMs || !this.block.claim(slot, entry)) continue;
       this.block.set("oldest", slot + 1 < offers ? slot + 1 : 0);
       this.#table.move(entry, "ready", "leased");
       this.#signal.notify(entry);
@@ -167,14 +167,6 @@ export class Taker {
       }
     }
     return undefined;
-  }
-
-  /** Counts before it claims, so that "ready" may be too high for a moment but never too low. */
-  #claim(slot: number, entry: number): boolean {
-    this.block.add("ready", -1);
-    if (this.block.claim(slot, entry)) return true;
-    this.block.add("ready", 1);
-    return false;
   }
 
   #materialize(entry: number): number {
