@@ -19,6 +19,7 @@ import { Channel, ChannelError } from "./channel.ts";
 import type { Estate } from "./estate.ts";
 import * as limits from "./limits.ts";
 import type { Message, MessageOf } from "./messages.ts";
+import { rehearse } from "./rehearsal.ts";
 
 /** How to start the next process: this program as it is on disk now. It finds the channel at descriptor `channelAt`. */
 export interface Command {
@@ -79,6 +80,7 @@ class Predecessor {
   async giveAll(): Promise<void> {
     const { estate, letGo, log } = this.#options;
     await this.#offer();
+    rehearse();
     await this.#expect("ready", limits.PREPARE_LIMIT_MS);
     this.#hasStopped = true;
     await estate.stopAccepting();

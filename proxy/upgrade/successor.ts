@@ -9,6 +9,7 @@ import { Channel, ChannelError, type Incoming } from "./channel.ts";
 import type { Estate, Heritage } from "./estate.ts";
 import { ANSWER_LIMIT_MS, FINISH_LIMIT_MS } from "./limits.ts";
 import type { Message, MessageOf } from "./messages.ts";
+import { rehearse } from "./rehearsal.ts";
 
 interface InheritedListener {
   readonly name: string;
@@ -62,6 +63,7 @@ export class Successor implements Heritage {
   }
 
   async ready(): Promise<KeeperRecord> {
+    rehearse();
     await this.#say({ kind: "ready" });
     const ports: { number: number; fd: number }[] = [];
     const pools: PoolRecord[] = [];

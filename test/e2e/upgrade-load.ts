@@ -47,10 +47,14 @@ async function longSession(seed: number): Promise<void> {
       longest = Math.max(longest, performance.now() - askedAt.shift()!);
     }
   });
-  const ended = once(socket, "end");
+  let problem: string | undefined;
+  const closed = new Promise<void>((resolve) => socket.once("close", () => resolve()));
+  socket.on("error", ({ message }) => {
+    problem = message;
+  });
   const source = randomBytes(seed, 1e9, CHUNK);
   for (const chunk of source) {
-    if (isOver) break;
+    if (isOver || socket.destroyed) break;
     sent.update(chunk);
     out += chunk.length;
     askedAt.push(performance.now());
@@ -58,11 +62,12 @@ async function longSession(seed: number): Promise<void> {
     await sleep(Number(everyMs) * (0.5 + Math.random()));
   }
   socket.end();
-  await ended;
+  await closed;
   bytes += back;
   longestMs.push(longest);
-  if (back !== out || sent.digest("hex") !== got.digest("hex"))
-    failures.push(`${back} of ${out} bytes, or others`);
+  if (problem !== undefined) failures.push(`long: ${problem}`);
+  else if (back !== out || sent.digest("hex") !== got.digest("hex"))
+    failures.push(`long: ${back} of ${out} bytes, or others`);
 }
 
 async function shortSession(id: number): Promise<void> {

@@ -3,56 +3,26 @@
 // turned away; a new process that fails leaves the old one as it was.
 // Method: the built program in the lab under long sessions that check every byte and new connections at a rate; new
 // processes that fail by a broken configuration, by a program that exits or hangs, and by SIGKILL half-way.
-import { once } from "node:events";
-import { readFile, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { readFile, rm, writeFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { Peer } from "./peer.ts";
-import type { LoadReport } from "./upgrade-load.ts";
-import { type ProxyProcess, World } from "./world.ts";
+import { createUpgradeWorld, describe, heirOf, type UpgradeWorld, under } from "./upgrade-cases.ts";
 
-const SESSIONS = 60;
-const RATE = 100;
-const EVERY_MS = 20;
+const FAILED = "not upgraded: the new process failed, this one goes on";
+const UPGRADED = "upgraded: a new process has everything";
+const LOAD = { sessions: 60, rate: 100, everyMs: 20 };
 
-interface Context {
-  world: World;
-  config: string;
-}
-
-const upgrade = suite<Context>("upgrade");
+const upgrade = suite<UpgradeWorld>("upgrade");
 
 upgrade.before(async (context) => {
-  context.world = await World.create({ links: [{ between: ["near", "far"], rttMs: 2 }] });
-  const origin = await Peer.start(context.world, "far");
-  const echo = await origin.listen({ behaviour: "echo" }, 0, "0.0.0.0", 4_096);
-  context.config = `
-listeners: [{ name: l, bind: "127.0.0.1:0", upstream: o }]
-upstreams: { o: { servers: [{ address: "10.77.0.2:${echo.port}" }], pool: { min: 4 } } }
-`;
+  Object.assign(context, await createUpgradeWorld());
 });
 
 upgrade.after(async ({ world }) => {
   await world.close();
 });
-
-/** Load until `work` is done; its report. */
-async function under(world: World, proxy: ProxyProcess, work: () => Promise<void>): Promise<LoadReport> {
-  const args = ["127.0.0.1", String(proxy.port("l")), String(SESSIONS), String(RATE), String(EVERY_MS)];
-  const load = world.program("near", new URL("./upgrade-load.ts", import.meta.url), args);
-  await proxy.until("sessions", async () => (await proxy.status()).listeners[0]!.active >= SESSIONS);
-  await work();
-  load.stdin!.write("end\n");
-  const [report] = (await once(load, "message")) as [LoadReport];
-  return report;
-}
-
-function describe({ connections, bytes, longestMs }: LoadReport): string {
-  const sorted = [...longestMs].sort((a, b) => a - b);
-  const p99 = sorted[Math.ceil(0.99 * sorted.length) - 1]!;
-  return `${connections} connections, ${bytes} bytes, longest echo of a session p99 ${p99.toFixed(1)} ms`;
-}
 
 for (const [given, more] of [
   ["one worker on io_uring", "driver: io_uring\nworkers: 1"],
@@ -64,11 +34,11 @@ for (const [given, more] of [
       const proxy = await world.proxy(`${config}${more}`);
       await proxy.ready();
       const lines: unknown[] = [];
-      const report = await under(world, proxy, async () => {
+      const report = await under(world, proxy, LOAD, async () => {
         for (let turn = 0; turn < 3; turn++) {
           const { sessions, pauseMs } = await proxy.upgrade();
           lines.push(`${sessions} sessions in ${pauseMs} ms`);
-          assert.ok(Number(sessions) >= SESSIONS, `${sessions} sessions`);
+          assert.ok(Number(sessions) >= LOAD.sessions, `${sessions} sessions`);
           await proxy.ready();
           await sleep(200);
         }
@@ -89,7 +59,7 @@ upgrade("given another number of workers, then both ways work", async ({ world, 
   const proxy = await world.proxy(`${config}workers: 1`);
   const file = `${world.folder}/proxy${world.count}.yaml`;
   const text = await readFile(file, "utf8");
-  const report = await under(world, proxy, async () => {
+  const report = await under(world, proxy, LOAD, async () => {
     for (const workers of [3, 1]) {
       await writeFile(file, text.replace(/workers: \d/, `workers: ${workers}`));
       await proxy.upgrade();
@@ -100,22 +70,72 @@ upgrade("given another number of workers, then both ways work", async ({ world, 
   await proxy.stop();
 });
 
-upgrade("given a new process that fails, then the old one carries on", async ({ world, config }) => {
-  const proxy = await world.proxy(config);
-  await proxy.ready();
-  const file = `${world.folder}/proxy${world.count}.yaml`;
-  const text = await readFile(file, "utf8");
-  const failed = (): number => proxy.said("not upgraded: the new process failed, this one goes on").length;
-  const report = await under(world, proxy, async () => {
-    await writeFile(file, `${text}\nnonsense: 1\n`);
-    process.kill(proxy.pid, "SIGUSR2");
-    await proxy.until("the refusal", () => failed() === 1);
-    assert.match(proxy.stderr.join("\n"), "nonsense");
-    await writeFile(file, text);
-  });
-  assert.equal(report.failures, []);
-  assert.is((await proxy.status()).listeners[0]!.total, report.sessions + report.connections);
-  await proxy.upgrade();
-  await proxy.stop();
-});
+upgrade(
+  "given new processes that fail before they have anything, then the old one is as it was",
+  async ({ world, config }) => {
+    const proxy = await world.proxy(config);
+    await proxy.ready();
+    const file = `${world.folder}/proxy${world.count}.yaml`;
+    const text = await readFile(file, "utf8");
+    const taken = `listeners: [{ name: new, bind: "127.0.0.1:${proxy.port("l")}", upstream: o }`;
+    const failed = (): number => proxy.said(FAILED).length;
+    const report = await under(world, proxy, LOAD, async () => {
+      for (const [index, [what, broken]] of [
+        ["a configuration with a mistake", `${text}\nnonsense: 1\n`],
+        ["an address it cannot have", text.replace("listeners: [", `${taken}, `)],
+      ].entries()) {
+        await writeFile(file, broken!);
+        process.kill(proxy.pid, "SIGUSR2");
+        await proxy.until(what!, () => failed() === index + 1);
+      }
+      assert.match(proxy.stderr.join("\n"), "nonsense");
+      // One that hangs, reading a pipe nobody writes to, until it is killed.
+      await rm(file);
+      execFileSync("mkfifo", [file]);
+      process.kill(proxy.pid, "SIGUSR2");
+      const heir = await proxy.until("a new process", () => heirOf(proxy.pid));
+      await sleep(300);
+      process.kill(heir, "SIGKILL");
+      await proxy.until("its end", () => failed() === 3);
+      await rm(file);
+      await writeFile(file, text);
+    });
+    assert.equal(report.failures, []);
+    assert.is((await proxy.status()).listeners[0]!.total, report.sessions + report.connections);
+    await proxy.upgrade();
+    await proxy.stop();
+  },
+);
+
+upgrade(
+  "given a new process killed half-way, then what it had not got goes on",
+  async ({ world, config }) => {
+    const proxy = await world.proxy(`${config}workers: 1`);
+    await proxy.ready();
+    const load = { sessions: 250, rate: 20, everyMs: 100 };
+    const longSessions = async (): Promise<number> => (await proxy.status()).listeners[0]!.active;
+    let delayMs = 8;
+    const report = await under(world, proxy, load, async () => {
+      for (let turn = 0; turn < 12 && (await longSessions()) >= load.sessions; turn++) {
+        const [listening, failures] = [proxy.said("listening").length, proxy.said(FAILED).length];
+        process.kill(proxy.pid, "SIGUSR2");
+        const heir = await proxy.until("a new process", () => heirOf(proxy.pid));
+        while (proxy.said("listening").length === listening) await new Promise(setImmediate);
+        await sleep(delayMs);
+        const isLate = proxy.said("took over").length > 0 && proxy.said(UPGRADED).at(-1)?.pid === heir;
+        if (!isLate) process.kill(heir, "SIGKILL");
+        await proxy.until("an outcome", () => isLate || proxy.said(FAILED).length > failures);
+        if (isLate) proxy.pid = heir;
+        delayMs = isLate ? delayMs / 2 : delayMs + 4;
+        await sleep(300);
+      }
+    });
+    const ended = report.failures.length;
+    console.log(`  killed half-way: ${ended} of ${load.sessions} sessions ended`);
+    assert.ok(ended > 0 && ended < load.sessions, `${ended} sessions ended`);
+    await proxy.until("no session left", async () => (await longSessions()) === 0);
+    await proxy.upgrade();
+    await proxy.stop();
+  },
+);
 upgrade.run();
