@@ -4,8 +4,8 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { CookieStamps } from "../../pool/cookie-stamps.ts";
 import { CookieWatch } from "../../pool/cookie-watch.ts";
-import type { LiveEntry } from "../../pool/live-entry.ts";
 import { CANARY_INTERVAL } from "../../pool/limits.ts";
+import type { LiveEntry } from "../../pool/live-entry.ts";
 import { RttEstimator } from "../../pool/rtt.ts";
 
 const TS_OFFSET = 0x9abcdef1;
