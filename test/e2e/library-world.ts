@@ -1,6 +1,5 @@
 /** A program with the library on one host of the lab, an origin on the other, 40 ms apart. */
 import type { ChildProcess } from "node:child_process";
-import { once } from "node:events";
 import { setTimeout as sleep } from "node:timers/promises";
 import { type Certificate, makeCertificate, type Seen } from "../library/origin.ts";
 import type { FromClient, Job, ToClient } from "./library-client.ts";
@@ -24,11 +23,16 @@ class Program<To, From> {
 
   async ask(message: To & { readonly kind: string }): Promise<From> {
     this.#child.send(message);
-    const gone = once(this.#child, "exit").then(([code]) => {
-      throw new Error(`the program ended with ${code} before it answered ${message.kind}`);
+    return new Promise((resolve, reject) => {
+      const onExit = (code: number | null): void => {
+        reject(new Error(`the program ended with ${code} before it answered ${message.kind}`));
+      };
+      this.#child.once("exit", onExit);
+      this.#child.once("message", (answer) => {
+        this.#child.off("exit", onExit);
+        resolve(answer as From);
+      });
     });
-    const [answer] = (await Promise.race([once(this.#child, "message"), gone])) as [From];
-    return answer;
   }
 }
 
@@ -63,6 +67,19 @@ export class LibraryWorld {
       return { isOneByOne: false, isAccelerated: true, first, ...job, origin: this.#origins[scheme] };
     });
     return this.#client.ask({ kind: "requests", jobs: numbered });
+  }
+
+  /** Median time of fresh GETs one after another, ms, with our connector and with undici's. Throws when one failed. */
+  async medians(scheme: Scheme, count: number): Promise<{ readonly ours: number; readonly theirs: number }> {
+    await this.ready();
+    const measure = async (isAccelerated: boolean): Promise<number> => {
+      const job = { scheme, method: "GET", count, isOneByOne: true, isAccelerated } as const;
+      const { answered } = await this.requests([job]);
+      const failed = answered.find(({ error }) => error !== undefined);
+      if (failed) throw new Error(failed.error);
+      return answered.map(({ ms }) => ms).sort((a, b) => a - b)[count >> 1]!;
+    };
+    return { ours: await measure(true), theirs: await measure(false) };
   }
 
   /** Resolves once half-opens are ready for both ports. */
