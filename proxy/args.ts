@@ -8,6 +8,13 @@ import { COUNT_DEFAULT, COUNT_MAX } from "./probe/limits.ts";
 /** Where `status` finds the admin interface; a TCP host may be a name here. */
 export type AdminAddress = AdminBind;
 
+/** An end of a move, and where the keys for it are. */
+export interface KeyedAddress {
+  readonly host: string;
+  readonly port: number;
+  readonly keys: string;
+}
+
 export type Command =
   | { readonly kind: "help" }
   | { readonly kind: "version" }
@@ -16,6 +23,8 @@ export type Command =
       readonly configFile: string;
       /** Where a checkpoint is to be restored from. */
       readonly restore: string | undefined;
+      /** Where to listen for sessions of another host. */
+      readonly receive: KeyedAddress | undefined;
     }
   | { readonly kind: "check"; readonly configFile: string }
   | { readonly kind: "doctor"; readonly json: boolean }
@@ -27,7 +36,11 @@ export type Command =
     }
   | { readonly kind: "images"; readonly dir: string; readonly json: boolean }
   | { readonly kind: "keys"; readonly dir: string }
-  | { readonly kind: "checkpoint"; readonly dir: string; readonly admin: AdminAddress }
+  | {
+      readonly kind: "checkpoint";
+      readonly goal: { readonly dir: string } | { readonly to: KeyedAddress };
+      readonly admin: AdminAddress;
+    }
   | {
       readonly kind: "probe";
       readonly target: { readonly host: string; readonly port: number };
@@ -52,8 +65,8 @@ const OPTIONS = {
   version: { type: "boolean" },
   restore: { type: "string" },
   dir: { type: "string" },
-  // Of later versions; here so that what follows them is read as their value.
   to: { type: "string" },
+  keys: { type: "string" },
   receive: { type: "string" },
 } as const;
 
@@ -65,18 +78,21 @@ const METAVARS: Readonly<Partial<Record<Option, string>>> = {
   count: "N",
   restore: "DIR",
   dir: "DIR",
+  to: "HOST:PORT",
+  keys: "DIR",
+  receive: "ADDRESS",
 };
 
 /** The options of each command; "" is the run in the foreground, which has no word. */
 const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
-  "": ["config", "restore", "help", "version"],
+  "": ["config", "restore", "receive", "keys", "help", "version"],
   check: ["config", "help"],
   doctor: ["json", "help"],
   status: ["admin", "json", "watch", "help"],
   probe: ["count", "lifetime", "json", "help"],
   images: ["json", "help"],
   keys: ["help"],
-  checkpoint: ["dir", "admin", "help"],
+  checkpoint: ["dir", "to", "keys", "admin", "help"],
 };
 
 /** The word after the command, of those that take one. */
@@ -86,7 +102,9 @@ const ALL_OPTIONS = [...new Set(Object.values(COMMANDS).flat())];
 
 // Part of the interface, but of later versions.
 const PENDING_COMMANDS = ["intercept"];
-const PENDING_OPTIONS = ["to", "receive"];
+
+/** Where `accelproxy keys` is told to put them by the documentation. */
+const DEFAULT_KEYS = "/etc/accelproxy/keys";
 
 const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
 
@@ -97,7 +115,10 @@ export const HELP = `Usage:
   accelproxy status [--admin ADDRESS] [--json] [--watch] what the running proxy says
   accelproxy probe HOST:PORT [--count N] [--lifetime] [--json]
                                                          what acceleration would save towards an upstream
+  accelproxy --config FILE --receive ADDRESS [--keys DIR] the same with sessions that another host moves here
   accelproxy checkpoint --dir DIR [--admin ADDRESS]      stop the running proxy, its sessions go to DIR
+  accelproxy checkpoint --to HOST:PORT [--keys DIR] [--admin ADDRESS]
+                                                         stop the running proxy, its sessions go to that host
   accelproxy images DIR [--json]                         the sessions in a checkpoint
   accelproxy keys DIR                                    make the key and certificate for moving sessions
   accelproxy --version | --help
@@ -187,14 +208,14 @@ function readCommand(args: readonly string[]): Command {
     case "checkpoint":
       return {
         kind: "checkpoint",
-        dir: requireValue(values, "dir", "accelproxy checkpoint --dir DIR"),
+        goal: readGoal(values),
         admin: readAdmin(values.get("admin") ?? DEFAULT_ADMIN),
       };
     default:
       return {
         kind: "run",
         configFile: requireValue(values, "config", "accelproxy --config FILE, or see --help"),
-        restore: values.get("restore"),
+        ...readOrigin(values),
       };
   }
 }
@@ -222,6 +243,46 @@ function requireValue(values: ReadonlyMap<Option, string>, option: Option, usage
   const value = values.get(option);
   if (value === undefined) throw new UsageError(`--${option} is missing (write ${usage})`);
   return value;
+}
+
+function readGoal(values: ReadonlyMap<Option, string>): Extract<Command, { kind: "checkpoint" }>["goal"] {
+  const [dir, to] = [values.get("dir"), values.get("to")];
+  if (dir !== undefined && to !== undefined)
+    throw new UsageError("--dir and --to exclude each other (give one)");
+  if (to === undefined) {
+    refuseKeys(values, "--to");
+    return { dir: requireValue(values, "dir", "accelproxy checkpoint --dir DIR, or --to HOST:PORT") };
+  }
+  return { to: readKeyed("--to", to, values) };
+}
+
+/** Where a run has its first sessions from. */
+function readOrigin(
+  values: ReadonlyMap<Option, string>,
+): Pick<Extract<Command, { kind: "run" }>, "restore" | "receive"> {
+  const [restore, receive] = [values.get("restore"), values.get("receive")];
+  if (restore !== undefined && receive !== undefined) {
+    throw new UsageError("--restore and --receive exclude each other (give one)");
+  }
+  if (receive === undefined) {
+    refuseKeys(values, "--receive");
+    return { restore, receive };
+  }
+  return { restore, receive: readKeyed("--receive", receive, values) };
+}
+
+function refuseKeys(values: ReadonlyMap<Option, string>, companion: string): void {
+  if (values.has("keys")) throw new UsageError(`--keys is for ${companion} (see accelproxy --help)`);
+}
+
+function readKeyed(name: string, text: string, values: ReadonlyMap<Option, string>): KeyedAddress {
+  const address = parseServerAddress(text);
+  if (!address.ok) {
+    const { fault } = address;
+    throw new UsageError(`${name}: ${fault.kind === "bad" ? fault.problem : fault.kind} (${fault.remedy})`);
+  }
+  const { host, port } = address.value;
+  return { host, port, keys: values.get("keys") ?? DEFAULT_KEYS };
 }
 
 function readAdmin(text: string): AdminAddress {
@@ -268,14 +329,11 @@ function unknownCommand(word: string): UsageError {
 
 function isOption(rawName: string): boolean {
   const name = rawName.slice(2);
-  return rawName.startsWith("--") && Object.hasOwn(OPTIONS, name) && !PENDING_OPTIONS.includes(name);
+  return rawName.startsWith("--") && Object.hasOwn(OPTIONS, name);
 }
 
 function unknownOption(rawName: string, allowed: readonly Option[]): UsageError {
   const name = rawName.replace(/^-+/, "");
-  if (PENDING_OPTIONS.includes(name)) {
-    return new UsageError(`--${name} is not supported yet (see accelproxy --help)`);
-  }
   const near = nearest(name, allowed);
   const remedy = near === undefined ? "see accelproxy --help" : `did you mean --${near}?`;
   return new UsageError(`unknown option ${show(rawName)} (${remedy})`);

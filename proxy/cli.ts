@@ -96,7 +96,7 @@ async function main(args: readonly string[]): Promise<ExitCode> {
  * Ends the process itself: what a failed start left open must not keep it alive. The log writes to its descriptor;
  * process.stdout is never touched, which would make a pipe non-blocking.
  */
-async function runAndExit({ configFile, restore }: RunCommand): Promise<never> {
+async function runAndExit({ configFile, restore, receive }: RunCommand): Promise<never> {
   process.stderr.on("error", () => {});
   const { run } = await import("./commands/run.ts");
   const given = process.env[CHANNEL];
@@ -110,7 +110,10 @@ async function runAndExit({ configFile, restore }: RunCommand): Promise<never> {
   };
   const channel = given === undefined ? undefined : Number(given);
   const isTerminal = isatty(STDOUT);
-  const { code, hung } = await run({ configFile, restore, isTerminal, events, command, channel }, output);
+  const { code, hung } = await run(
+    { configFile, restore, receive, isTerminal, events, command, channel },
+    output,
+  );
   if (hung) {
     const { exitNow } = await import("../native/process.ts");
     exitNow(code);

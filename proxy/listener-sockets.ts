@@ -19,14 +19,14 @@ export class ListenerSockets {
     this.endpoint = localEndpoint(fds[0]!.number);
   }
 
-  /** Listens on `endpoint` with one socket per worker. Throws SyscallError as listenTcp(). */
-  static open(endpoint: Endpoint, workers: number): ListenerSockets {
+  /** Listens on `endpoint` with one socket per worker; `isAhead` and errors as listenTcp(). */
+  static open(endpoint: Endpoint, workers: number, isAhead = false): ListenerSockets {
     // SO_REUSEPORT would let a second proxy of the same user join in silence.
-    assertBindable(endpoint);
-    const fds = [listenTcp(endpoint, BACKLOG, workers > 1)];
+    assertBindable(endpoint, isAhead);
+    const fds = [listenTcp(endpoint, BACKLOG, workers > 1, isAhead)];
     try {
       const { port } = localEndpoint(fds[0]!.number);
-      while (fds.length < workers) fds.push(listenTcp({ ...endpoint, port }, BACKLOG, true));
+      while (fds.length < workers) fds.push(listenTcp({ ...endpoint, port }, BACKLOG, true, isAhead));
       return new ListenerSockets(fds);
     } catch (error) {
       for (const fd of fds) fd.close();

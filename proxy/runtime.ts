@@ -268,7 +268,7 @@ export class Runtime implements ProxyView {
     try {
       const inherited = heritage?.takeSockets(listener);
       if (inherited) return ListenerSockets.inherit(inherited, this.#workers.length);
-      return ListenerSockets.open(endpoint, this.#workers.length);
+      return ListenerSockets.open(endpoint, this.#workers.length, heritage?.isAhead);
     } catch (error) {
       throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
     }

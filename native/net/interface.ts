@@ -112,7 +112,8 @@ export function addDefaultRoute6(name: string): void {
   control(AF_INET6, SIOCADDRT, "SIOCADDRT", request);
 }
 
-function interfaceIndex(name: string): number {
+/** Throws SyscallError ENODEV. */
+export function interfaceIndex(name: string): number {
   const request = interfaceRequest(name);
   control(AF_INET, SIOCGIFINDEX, "SIOCGIFINDEX", request);
   return request.readInt32LE(IFREQ_UNION);

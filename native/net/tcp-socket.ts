@@ -17,6 +17,7 @@ import {
   getHopLimit,
   getRepairReceiveWindow,
   getTcpInfo,
+  setIntOption,
   setNoDelay,
   setRepair,
   setReuseAddr,
@@ -43,7 +44,7 @@ export function localEndpoint(fd: number): Endpoint {
 }
 
 /** A socket bound to `endpoint` as servers bind theirs; IPv6 sockets take IPv6 only. */
-function boundSocket(endpoint: Endpoint, reusePort: boolean): Fd {
+function boundSocket(endpoint: Endpoint, reusePort: boolean, isAhead: boolean): Fd {
   const address = encodeSockaddr(endpoint);
   const v6 = address.length === so.SOCKADDR_IN6_SIZE;
   const fd = new Fd(tcpSocket(v6 ? so.AF_INET6 : so.AF_INET));
@@ -51,6 +52,7 @@ function boundSocket(endpoint: Endpoint, reusePort: boolean): Fd {
     setReuseAddr(fd.number);
     if (reusePort) setReusePort(fd.number);
     if (v6) setV6Only(fd.number, true);
+    if (isAhead) setIntOption(fd.number, so.IPPROTO_IP, so.IP_FREEBIND, 1);
     check(libc.bind(fd.number, address, address.length), "bind", { ...endpoint });
     return fd;
   } catch (error) {
@@ -60,17 +62,17 @@ function boundSocket(endpoint: Endpoint, reusePort: boolean): Fd {
 }
 
 /** Throws SyscallError as listenTcp() when nothing could listen on `endpoint` alone. */
-export function assertBindable(endpoint: Endpoint): void {
-  boundSocket(endpoint, false).close();
+export function assertBindable(endpoint: Endpoint, isAhead = false): void {
+  boundSocket(endpoint, false, isAhead).close();
 }
 
 /**
  * A listening socket for clients, with TCP_NODELAY, which accepted sockets inherit. With `reusePort` others of
- * the same user may listen beside it.
+ * the same user may listen beside it; with `isAhead` the address may be one that this host gets later.
  * Throws SyscallError EADDRINUSE, EACCES (port below 1024), EADDRNOTAVAIL.
  */
-export function listenTcp(endpoint: Endpoint, backlog: number, reusePort = false): Fd {
-  const fd = boundSocket(endpoint, reusePort);
+export function listenTcp(endpoint: Endpoint, backlog: number, reusePort = false, isAhead = false): Fd {
+  const fd = boundSocket(endpoint, reusePort, isAhead);
   try {
     setNoDelay(fd.number);
     check(libc.listen(fd.number, backlog), "listen", { ...endpoint });

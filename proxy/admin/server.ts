@@ -1,12 +1,13 @@
 import { existsSync, lstatSync, rmSync, type Stats } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import { connect } from "node:net";
-import { dirname, isAbsolute } from "node:path";
+import { dirname } from "node:path";
 import type pino from "pino";
 import { formatAdminBind, isLoopback } from "../../config/addresses.ts";
 import type { Config } from "../../config/schema.ts";
 import { AccelproxyError, errorSymbol, listenError, StartError } from "../errors.ts";
 import type { ProxyView } from "../status.ts";
+import { type CheckpointGoal, readGoal } from "./checkpoint-goal.ts";
 import { formatMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
 
 /**
@@ -22,10 +23,12 @@ export interface AdminOptions {
   /** The running proxy; undefined while it starts. */
   readonly view: () => ProxyView | undefined;
   /**
-   * Puts all sessions into a directory. `end` is called when the answer is out. Rejects with AccelproxyError when the
+   * Puts all sessions away. `end` is called when the answer is out. Rejects with AccelproxyError when the
    * proxy goes on instead.
    */
-  readonly checkpoint: (dir: string) => Promise<{ readonly done: unknown; readonly end: () => void }>;
+  readonly checkpoint: (
+    goal: CheckpointGoal,
+  ) => Promise<{ readonly done: unknown; readonly end: () => void }>;
   readonly log: pino.Logger;
 }
 
@@ -222,24 +225,14 @@ async function reload(view: ProxyView): Promise<Answer> {
 }
 
 async function checkpoint({ body, checkpoint: put }: Asked): Promise<Answer> {
-  const dir = readDirectory(body);
-  if (dir === undefined) return json(400, { error: 'no directory (send {"dir": "/an/absolute/path"})' });
+  const goal = readGoal(body);
+  if (goal === undefined) return json(400, { error: 'no goal (send {"dir": "/an/absolute/path"})' });
   try {
-    const { done, end } = await put(dir);
+    const { done, end } = await put(goal);
     return { ...json(200, done), afterwards: end };
   } catch (error) {
     if (!(error instanceof AccelproxyError)) throw error;
     return json(422, { error: error.message, code: error.code });
-  }
-}
-
-function readDirectory(body: string): string | undefined {
-  try {
-    const value: unknown = JSON.parse(body);
-    if (typeof value !== "object" || value === null || !("dir" in value)) return undefined;
-    return typeof value.dir === "string" && isAbsolute(value.dir) ? value.dir : undefined;
-  } catch {
-    return undefined;
   }
 }
 

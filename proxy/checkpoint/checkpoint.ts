@@ -14,8 +14,9 @@ import { type LeftOut, StandingSessions } from "./standing.ts";
 export interface Checkpoint {
   readonly sessions: number;
   readonly leftOut: readonly LeftOut[];
-  readonly file: string;
-  /** From the first session that stood still until all images were on the disk. */
+  /** The file, or the other host. */
+  readonly to: string;
+  /** From the first session that stood still until all images were safe. */
   readonly durationMs: number;
 }
 
@@ -39,7 +40,7 @@ export async function checkpoint(estate: Estate, dir: string): Promise<Checkpoin
   const durationMs = performance.now() - startedMs;
   standing.leave();
   const { leftOut } = standing;
-  return { sessions: standing.size - leftOut.length, leftOut, file, durationMs };
+  return { sessions: standing.size - leftOut.length, leftOut, to: file, durationMs };
 }
 
 /**

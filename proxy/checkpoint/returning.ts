@@ -7,6 +7,8 @@
  * Between the two the caller sees to it that these sessions are nobody else's, so that no image is restored twice.
  */
 import type { Logger } from "pino";
+import { EADDRNOTAVAIL } from "../../native/abi/errno.ts";
+import { IP_TRANSPARENT, IPPROTO_IP } from "../../native/abi/socket.ts";
 import { formatAddress } from "../../native/address.ts";
 import { SyscallError } from "../../native/errno.ts";
 import type { NftGuard } from "../../native/guard/guard.ts";
@@ -20,7 +22,9 @@ import {
   restore,
   resume,
   type TcpImage,
+  type TcpState,
 } from "../../native/repair/repair.ts";
+import { setIntOption } from "../../native/sockopt.ts";
 import type { MovingSession } from "../engine/session-record.ts";
 import { AccelproxyError } from "../errors.ts";
 import type { SessionImage } from "./images/image-schema.ts";
@@ -55,11 +59,12 @@ export class ReturningSessions {
   }
 
   /**
-   * Builds the sockets of some more sessions. One whose connections cannot be built is lost alone, when the others go
+   * Builds the sockets of some more sessions; `isAway` before this host has their addresses, see canStageAway(). One whose connections cannot be built is lost alone, when the others go
    * on. Throws AccelproxyError ACCEL_RESTORE_DENIED, GuardError; giveUp() then.
    */
-  stage(sessions: readonly SessionImage[]): void {
-    const results = restore(this.#kit, sessions.flatMap(imagesOf));
+  stage(sessions: readonly SessionImage[], isAway = false): void {
+    const images = sessions.flatMap(imagesOf);
+    const results = restore(this.#kit, isAway ? images.map(transparent) : images);
     const pairs = pairUp(
       sessions.map(({ upstream }) => upstream !== undefined),
       results,
@@ -68,6 +73,14 @@ export class ReturningSessions {
     const denied = results.find((one) => one instanceof RepairError && one.code === "ACCEL_REPAIR_DENIED");
     if (denied instanceof RepairError) {
       throw new AccelproxyError("ACCEL_RESTORE_DENIED", denied.message, { cause: denied });
+    }
+  }
+
+  /** Their addresses are of this host now: what was staged before is like all other sockets. */
+  arrive(): void {
+    for (const { image, pair } of this.#sessions) {
+      if (canStageAway(image))
+        for (const { fd } of heldOf(pair)) setIntOption(fd, IPPROTO_IP, IP_TRANSPARENT, 0);
     }
   }
 
@@ -98,13 +111,20 @@ export class ReturningSessions {
     return { restored: whole.length, failed: broken.length };
   }
 
-  /** Closes what is staged in silence; all of it stays in the guard for `lifetimeS`, or until somebody restores it. */
-  giveUp(lifetimeS?: number): void {
+  /** Why some of what is staged cannot be restored. */
+  get refusals(): readonly string[] {
+    return this.#sessions.flatMap(({ pair }) => refusalOf(pair)?.message ?? []);
+  }
+
+  /**
+   * Closes what is staged in silence. All of it stays in the guard until somebody restores it, or, when the sessions are
+   * at another host (`areElsewhere`), leaves it. Throws GuardError.
+   */
+  giveUp(areElsewhere = false): void {
     for (const { pair } of this.#sessions) discard(heldOf(pair));
-    this.#guard.keep(
-      this.#sessions.flatMap(({ image }) => imagesOf(image)),
-      lifetimeS,
-    );
+    const images = this.#sessions.flatMap(({ image }) => imagesOf(image));
+    if (areElsewhere) this.#guard.remove(images);
+    else this.#guard.keep(images);
     this.#kit.close();
   }
 
@@ -115,6 +135,19 @@ export class ReturningSessions {
     );
   }
 }
+
+/** connect() takes an address that is not of this host only from a transparent socket. */
+const transparent = (image: TcpImage): TcpImage => ({
+  ...image,
+  options: [{ level: IPPROTO_IP, name: IP_TRANSPARENT, value: 1 }],
+});
+
+/** Whether its sockets can be built before its addresses arrive: a FIN of the peer has to reach them from here. */
+export function canStageAway(image: SessionImage): boolean {
+  return imagesOf(image).every(({ live }) => AWAY.has(live?.state ?? "ESTABLISHED"));
+}
+
+const AWAY: ReadonlySet<TcpState> = new Set<TcpState>(["ESTABLISHED", "FIN_WAIT1"]);
 
 const imagesOf = ({ client, upstream }: SessionImage): TcpImage[] =>
   upstream === undefined ? [client] : [client, upstream];
@@ -132,19 +165,27 @@ function movingOf({ image, pair: { client, upstream } }: Returning): MovingSessi
  * sessions with it are lost.
  */
 export function requireAddresses(sessions: readonly SessionImage[]): void {
-  const addresses = new Set(
-    sessions.flatMap(imagesOf).map(({ local }) => formatAddress(onTheWire(local.address))),
+  const [missing] = addressesOf(sessions).filter((address) => !isLocal(address));
+  if (missing === undefined) return;
+  throw new AccelproxyError(
+    "ACCEL_RESTORE_ADDRESS",
+    `${formatAddress(missing)}, an address of these sessions, is none of this host (add it first, or restore where it is)`,
   );
-  for (const address of addresses) {
-    try {
-      assertBindable({ address, port: 0 });
-    } catch (cause) {
-      if (!(cause instanceof SyscallError)) throw cause;
-      throw new AccelproxyError(
-        "ACCEL_RESTORE_ADDRESS",
-        `${address}, an address of these sessions, is none of this host: ${cause.code} (add it first, or restore where it is)`,
-        { cause },
-      );
-    }
+}
+
+/** Our addresses in these sessions, each once, as on the wire. */
+export function addressesOf(sessions: readonly SessionImage[]): Uint8Array[] {
+  const addresses = sessions.flatMap(imagesOf).map(({ local }) => onTheWire(local.address));
+  return [...new Map(addresses.map((address) => [formatAddress(address), address])).values()];
+}
+
+/** Whether this host has the address. Throws SyscallError EMFILE. */
+export function isLocal(address: Uint8Array): boolean {
+  try {
+    assertBindable({ address: formatAddress(address), port: 0 });
+    return true;
+  } catch (error) {
+    if (error instanceof SyscallError && error.errno === EADDRNOTAVAIL) return false;
+    throw error;
   }
 }

@@ -101,16 +101,20 @@ export class StandingSessions {
   }
 
   /**
-   * From now on the guard has no end: the images are safe. Throws GuardError, and AccelproxyError
-   * ACCEL_CHECKPOINT_SLOW when that took so long that the guard may have ended.
+   * Throws AccelproxyError ACCEL_CHECKPOINT_SLOW when making the images took so long that the guard may have ended: they
+   * may no longer be true.
    */
+  requireGuarded(): void {
+    if (performance.now() - this.#guardedAtMs <= limits.GUARD_TRUST_MS) return;
+    throw new AccelproxyError(
+      "ACCEL_CHECKPOINT_SLOW",
+      "the images took longer than connections may stand still (use a faster disk or network)",
+    );
+  }
+
+  /** From now on the guard has no end: the images are safe. Throws GuardError, and as requireGuarded(). */
   keepGuarded(): void {
-    if (performance.now() - this.#guardedAtMs > limits.GUARD_TRUST_MS) {
-      throw new AccelproxyError(
-        "ACCEL_CHECKPOINT_SLOW",
-        "the images took longer than connections may stand still (use a faster disk or network)",
-      );
-    }
+    this.requireGuarded();
     this.#guard.keep(this.#heldOf((session) => session.refusal === undefined));
   }
 

@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { AdminAddress } from "../args.ts";
+import type { AdminAddress, Command } from "../args.ts";
 import { AccelproxyError } from "../errors.ts";
 import { type AdminAnswer, askAdmin, unexpected } from "./admin-client.ts";
 import { EXIT, type ExitCode, errorLine, type Output } from "./output.ts";
@@ -9,19 +9,19 @@ const TIMEOUT_MS = 300_000;
 
 /** `accelproxy checkpoint`: has the running proxy put its sessions away and end. Exit 1 when it goes on instead. */
 export async function checkpoint(
-  { dir, admin }: { readonly dir: string; readonly admin: AdminAddress },
+  { goal, admin }: Pick<Extract<Command, { kind: "checkpoint" }>, "goal" | "admin">,
   { stdout, stderr }: Output,
 ): Promise<ExitCode> {
   try {
     const asking = {
       method: "POST",
       path: "/checkpoint",
-      body: { dir: resolve(dir) },
+      body: absolute(goal),
       timeoutMs: TIMEOUT_MS,
     } as const;
-    const { sessions, leftOut, file, durationMs } = readAnswer(admin, await askAdmin(admin, asking));
+    const { sessions, leftOut, to, durationMs } = readAnswer(admin, await askAdmin(admin, asking));
     const count = `${sessions} ${sessions === 1 ? "session" : "sessions"}`;
-    stdout(`${count} in ${Math.round(durationMs)} ms: ${file}\n`);
+    stdout(`${count} in ${Math.round(durationMs)} ms: ${to}\n`);
     for (const { listener, why } of leftOut)
       stderr(errorLine(`a session of ${listener} is left out: ${why}`));
     return EXIT.done;
@@ -32,10 +32,16 @@ export async function checkpoint(
   }
 }
 
+/** Its paths as the proxy can use them, whose working directory is another. */
+function absolute(goal: Extract<Command, { kind: "checkpoint" }>["goal"]) {
+  return "dir" in goal ? { dir: resolve(goal.dir) } : { to: { ...goal.to, keys: resolve(goal.to.keys) } };
+}
+
 interface Done {
   readonly sessions: number;
   readonly leftOut: readonly { readonly listener: string; readonly why: string }[];
-  readonly file: string;
+  /** File or host. */
+  readonly to: string;
   readonly durationMs: number;
 }
 

@@ -2,15 +2,20 @@ import type { Logger } from "pino";
 import { loadConfig } from "../../config/load.ts";
 import { formatProblem } from "../../config/problems.ts";
 import type { Config } from "../../config/schema.ts";
+import type { CheckpointGoal } from "../admin/checkpoint-goal.ts";
 import { AdminServer } from "../admin/server.ts";
+import type { KeyedAddress } from "../args.ts";
 import { type Checkpoint, checkpoint, restoreCheckpoint } from "../checkpoint/checkpoint.ts";
 import { readImages } from "../checkpoint/images/image-file.ts";
 import type { SessionImage } from "../checkpoint/images/image-schema.ts";
 import { AccelproxyError } from "../errors.ts";
 import { createLog } from "../log.ts";
+import { move } from "../move/source.ts";
+import { MoveTarget } from "../move/target.ts";
 import { checkPrivileges, type MissingPrivilege } from "../privileges.ts";
 import { Runtime } from "../runtime.ts";
 import { ChannelError } from "../upgrade/channel.ts";
+import type { Heritage } from "../upgrade/estate.ts";
 import { type Command, upgrade } from "../upgrade/predecessor.ts";
 import { Successor } from "../upgrade/successor.ts";
 import { version } from "../version.ts";
@@ -32,6 +37,8 @@ export interface RunOptions {
   readonly configFile: string;
   /** Where a checkpoint is to be restored from. */
   readonly restore: string | undefined;
+  /** Where to listen for sessions of another host. */
+  readonly receive: KeyedAddress | undefined;
   /** stdout is a terminal: log lines for people. */
   readonly isTerminal: boolean;
   readonly events: ProcessEvents;
@@ -146,19 +153,27 @@ class Foreground {
     const { configFile, channel } = this.#options;
     const [config, log] = [this.#config, this.#log];
     const upgradeLog = log.child({ component: "upgrade" });
-    const heritage = channel === undefined ? undefined : await Successor.begin(channel, upgradeLog);
     // In an upgrade the process before this one answers until it ends.
-    if (heritage === undefined) await this.#startAdmin();
+    if (channel === undefined) await this.#startAdmin();
+    const heritage =
+      channel === undefined ? await this.#receiver() : await Successor.begin(channel, upgradeLog);
     const onFatal = (error: Error) => this.#fail(error, "a thread ended");
     this.#runtime = await Runtime.start({ configFile, config, log, accelerate, heritage, onFatal });
     if (heritage !== undefined) {
       await heritage.takeOver(this.#runtime.estate);
+    }
+    if (channel !== undefined) {
       await this.#startAdmin().catch((err: unknown) => upgradeLog.error({ err }, "no admin interface"));
     }
     this.#restore(this.#runtime);
     if (this.#isEnding) await this.#runtime.closeNow();
     else if (this.#stops > 0) await this.#drain();
     else log.info("started");
+  }
+
+  async #receiver(): Promise<Heritage | undefined> {
+    const { receive } = this.#options;
+    return receive && MoveTarget.listen({ ...receive, log: this.#log.child({ component: "move" }) });
   }
 
   async #startAdmin(): Promise<void> {
@@ -168,7 +183,7 @@ class Foreground {
       this.#admin = await AdminServer.start({
         config: config.admin,
         view,
-        checkpoint: (dir) => this.#checkpoint(dir),
+        checkpoint: (goal) => this.#checkpoint(goal),
         log: log.child({ component: "admin" }),
       });
       log.info({ address: this.#admin.address }, "admin interface listening");
@@ -219,7 +234,7 @@ class Foreground {
   }
 
   /** Puts all sessions away. Whoever asked is answered first, then calls `end`. Rejects with AccelproxyError. */
-  async #checkpoint(dir: string): Promise<{ readonly done: Checkpoint; readonly end: () => void }> {
+  async #checkpoint(goal: CheckpointGoal): Promise<{ readonly done: Checkpoint; readonly end: () => void }> {
     const runtime = this.#runtime;
     if (runtime === undefined || this.#isBusy) {
       throw new AccelproxyError("ACCEL_BUSY", "the proxy is starting, upgrading or stopping (try again)");
@@ -227,8 +242,10 @@ class Foreground {
     this.#isLeaving = true;
     const log = this.#log.child({ component: "checkpoint" });
     try {
-      const done = await runtime.alone(() => checkpoint(runtime.estate, dir));
-      log.info({ ...done }, "checkpoint written, ending");
+      const done = await runtime.alone(() =>
+        "dir" in goal ? checkpoint(runtime.estate, goal.dir) : move(runtime.estate, goal.to),
+      );
+      log.info({ ...done }, "all sessions are away, ending");
       return { done, end: () => void this.#close(EXIT.done) };
     } catch (err) {
       this.#isLeaving = false;

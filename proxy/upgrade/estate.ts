@@ -8,13 +8,17 @@ import type { MovingSession } from "../engine/session-record.ts";
 import type { Traffic } from "../traffic.ts";
 import type { NamedPool } from "../upstreams.ts";
 
-/** What a process that goes leaves to one that starts (successor.ts). */
+/** What a process that goes leaves to one that starts (successor.ts), on another host perhaps (../move/target.ts). */
 export interface Heritage {
+  /** The addresses of listeners come to this host later. */
+  readonly isAhead: boolean;
   readonly secret: Uint8Array | undefined;
   /** The sockets of the listener that had this name and bind there, the taker's from now on. */
   takeSockets(listener: Listener): readonly Fd[] | undefined;
   /** Everything is ready to accept: resolves when it shall, with the half-opens. */
   ready(): Promise<KeeperRecord>;
+  /** The runtime accepts: goes on with the sessions. */
+  takeOver(estate: Estate): Promise<void>;
 }
 
 /** What a process that goes gives away (predecessor.ts): all a runtime has. */

@@ -18,6 +18,7 @@ interface InheritedListener {
 }
 
 export class Successor implements Heritage {
+  readonly isAhead = false;
   readonly secret: Uint8Array | undefined;
   readonly #channel: Channel;
   readonly #log: Logger;

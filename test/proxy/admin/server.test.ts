@@ -8,6 +8,7 @@ import { join } from "node:path";
 import pino from "pino";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import type { CheckpointGoal } from "../../../proxy/admin/checkpoint-goal.ts";
 import { AdminServer } from "../../../proxy/admin/server.ts";
 import { AccelproxyError, StartError } from "../../../proxy/errors.ts";
 import { FakeProxy, fakeStatus } from "./fake-proxy.ts";
@@ -27,7 +28,8 @@ const tcp = { bind: { kind: "tcp", host: "127.0.0.1", port: 0 }, allowRemote: fa
 
 /** What the interface says when the proxy puts its sessions away: it ends, or not. */
 const ended: string[] = [];
-const putAway = async (dir: string) => {
+const putAway = async (goal: CheckpointGoal) => {
+  const dir = "dir" in goal ? goal.dir : goal.to.host;
   if (dir === "/full") throw new AccelproxyError("ACCEL_IMAGE_WRITE", "/full: no space");
   return { done: { sessions: 2, file: `${dir}/file` }, end: () => void ended.push(dir) };
 };
@@ -99,7 +101,7 @@ for (const [method, url, status, type, body] of [
   ["GET", "/status/", 404, /json/, /nothing at/],
   ["GET", "/", 404, /json/, /not supported yet/],
   ["POST", "/drain", 404, /json/, /not supported yet/],
-  ["POST", "/checkpoint", 400, /json/, /no directory/],
+  ["POST", "/checkpoint", 400, /json/, /no goal/],
   ["GET", "/reload", 405, /json/, /takes POST/],
   ["POST", "/status", 405, /json/, /takes GET, HEAD/],
   ["DELETE", "/healthz", 405, /json/, /takes GET, HEAD/],
