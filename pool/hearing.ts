@@ -1,8 +1,10 @@
 /**
  * Who hears the SYN-ACKs and RSTs that half-opens draw, and who guards their ports: eBPF socket filters that write
- * to ring buffers where this process may load them, else a raw socket and classic filters. docs/internals/pool.md
- * tells what each costs.
+ * to ring buffers where this process may load them, else a raw socket and classic filters; and where a span of ports
+ * is free, one listener for all of them instead of one for each. docs/internals/pool.md tells what each costs.
  */
+
+import { EOPNOTSUPP } from "../native/abi/errno.ts";
 import { SO_ATTACH_BPF, SOL_SOCKET } from "../native/abi/socket.ts";
 import { SyscallError } from "../native/errno.ts";
 import type { Fd } from "../native/fd.ts";
@@ -11,6 +13,7 @@ import { HandshakeRing } from "../native/net/handshake-ring.ts";
 import { guardPort, type Reservation, reservePort } from "../native/net/tcp-socket.ts";
 import type { IntOption } from "../native/repair/image.ts";
 import type { Logger } from "./logger.ts";
+import { SteeredPorts } from "./steered-ports.ts";
 
 /** Makes ports that are silent about handshakes. */
 export interface PortGuard {
@@ -18,6 +21,10 @@ export interface PortGuard {
   reserve(): Reservation;
   /** Guards a port that another process reserved. */
   adopt(fd: Fd): void;
+  /** This very port, whichever connections of ours have it. Throws SyscallError EADDRINUSE (a listener) or EMFILE. */
+  reserveBeside(port: number): Reservation;
+  /** Ports that share one listener; the caller owns them. Throws SyscallError EOPNOTSUPP, or as SteeredPorts. */
+  steer(): SteeredPorts;
 }
 
 /** Hears SYN-ACKs and RSTs for guarded ports, and RSTs for the sockets made of half-opens, before TCP acts on them. */
@@ -40,21 +47,33 @@ export interface Hearing {
   close(): void;
 }
 
-/** auto: bpf where it can be had, else raw. */
-export type HearingKind = "auto" | "bpf" | "raw";
+/** auto: what can be had, the first of these; steered is bpf with ports that share a listener. */
+export type HearingKind = "auto" | "steered" | "bpf" | "raw";
 
 /**
- * Opens what `kind` says; ports are of both families where `dualStack`. Throws SyscallError for bpf where it cannot
- * be had, as HandshakeRing; for the others never.
+ * Opens what `kind` says; ports are of both families where `dualStack`. Throws SyscallError for steered and bpf where
+ * BPF cannot be had, as HandshakeRing; for the others never.
  */
 export function openHearing(kind: HearingKind, dualStack: boolean, log: Logger): Hearing & PortGuard {
   if (kind === "raw") return new RawHearing(dualStack);
   try {
     return new RingHearing(dualStack);
   } catch (error) {
-    if (kind === "bpf" || !(error instanceof SyscallError)) throw error;
+    if (kind !== "auto" || !(error instanceof SyscallError)) throw error;
     log.debug({ err: error }, "no eBPF for handshakes: hearing them with a raw socket");
     return new RawHearing(dualStack);
+  }
+}
+
+/** Ports that share a listener, if `kind` wants them. Throws SyscallError for steered where they cannot be had. */
+export function openSteering(kind: HearingKind, guard: PortGuard, log: Logger): SteeredPorts | undefined {
+  if (kind === "bpf" || kind === "raw") return undefined;
+  try {
+    return guard.steer();
+  } catch (error) {
+    if (kind === "steered" || !(error instanceof SyscallError)) throw error;
+    log.debug({ err: error }, "no ports that share a listener: each half-open has its own");
+    return undefined;
   }
 }
 
@@ -82,6 +101,15 @@ class RawHearing implements Hearing, PortGuard {
 
   adopt(fd: Fd): void {
     guardPort(fd);
+  }
+
+  reserveBeside(port: number): Reservation {
+    return reservePort(this.#dualStack, undefined, { port, besideOthers: true });
+  }
+
+  /** A listener for many needs to hear for them: only the filters do. */
+  steer(): SteeredPorts {
+    throw new SyscallError("bpf", EOPNOTSUPP, { hearing: "raw" });
   }
 
   add(family: 4 | 6): boolean {
@@ -122,6 +150,14 @@ class RingHearing implements Hearing, PortGuard {
 
   adopt(fd: Fd): void {
     guardPort(fd, this.#ring.guard);
+  }
+
+  reserveBeside(port: number): Reservation {
+    return reservePort(this.#dualStack, this.#ring.guard, { port, besideOthers: true });
+  }
+
+  steer(): SteeredPorts {
+    return new SteeredPorts(this.#dualStack, this.#ring.guard);
   }
 
   /** The programs hear both. */

@@ -16,15 +16,16 @@ import { ENDINGS, ENTRY, type EntryTable } from "./entry-table.ts";
 import type { Gate } from "./gate.ts";
 import type { EntryRecord, KeeperRecord, KeeperSettlement } from "./handover.ts";
 import { HandshakeWire, type SynOptions } from "./handshake-wire.ts";
-import { type Hearing, type HearingKind, openHearing, type PortGuard } from "./hearing.ts";
+import { type Hearing, type HearingKind, openHearing, openSteering, type PortGuard } from "./hearing.ts";
 import * as limits from "./limits.ts";
 import type { LiveEntry } from "./live-entry.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 import type { PoolSpec } from "./pool-spec.ts";
-import { DestinationPorts, type Port, Reservations } from "./reservations.ts";
+import { DestinationPorts, isGuarded, type Port, Reservations } from "./reservations.ts";
 import { bootSecret } from "./sequence.ts";
 import { KeeperSignal } from "./signal.ts";
+import type { SteeredPorts } from "./steered-ports.ts";
 import { readSynOptions } from "./syn-options.ts";
 import { TimerWheel } from "./timer-wheel.ts";
 
@@ -69,6 +70,9 @@ export class Keeper implements KeeperServices {
   readonly #secret: Uint8Array;
   readonly #timers: TimerWheel;
   readonly #hearing: Hearing & PortGuard;
+  readonly #kind: HearingKind;
+  /** Of the reservations. */
+  #steered: SteeredPorts | undefined;
   readonly #destinations = new Map<number, Destination>();
   /** By upstream endpoint, which several pools may share: their tuples must differ. */
   readonly #byEndpoint = new Map<string | number, { ports: DestinationPorts; users: Destination[] }>();
@@ -87,7 +91,7 @@ export class Keeper implements KeeperServices {
   #lostWarnedMs = Number.NEGATIVE_INFINITY;
   #lost = 0;
 
-  /** Throws SyscallError when `hearing` is bpf and cannot be had. */
+  /** Throws SyscallError when `hearing` is steered or bpf and cannot be had. */
   constructor(
     table: EntryTable,
     signalBuffer: SharedArrayBuffer,
@@ -100,8 +104,10 @@ export class Keeper implements KeeperServices {
     this.log = log;
     this.#secret = secret;
     this.#isHeld = isHeld;
+    this.#kind = hearing;
     this.#hearing = openHearing(hearing, ipv6Exists(), log);
     this.reservations = new Reservations(this.#hearing, descriptors);
+    if (!isHeld) this.#steer();
     this.#signal = new KeeperSignal(signalBuffer, this.#wakeUp.fd.number);
   }
 
@@ -133,6 +139,7 @@ export class Keeper implements KeeperServices {
     }
     const destination = new Destination(spec, this, endpoint.ports, this.#secret);
     endpoint.users.push(destination);
+    this.#steerFor(destination);
     this.#byEndpoint.set(demuxKey(destination.address, destination.port), endpoint);
     this.#destinations.set(spec.id, destination);
     this.#nextTendMs = 0;
@@ -206,10 +213,12 @@ export class Keeper implements KeeperServices {
         entry?.destination === destination ? [this.#entryRecord(entry)] : [],
       ),
     }));
-    const ports = [...this.reservations.ports].map(({ number, reservation }) => ({
-      number,
-      fd: reservation.fd.number,
-    }));
+    // A span of ports is one process's: the next one's, who hears for ours by their reservations.
+    this.reservations.unsteer();
+    this.#steered = undefined;
+    const ports = [...this.reservations.ports].flatMap(({ number, fd }) =>
+      fd ? [{ number, fd: fd.number }] : [],
+    );
     return { ports, pools };
   }
 
@@ -229,12 +238,15 @@ export class Keeper implements KeeperServices {
     for (let index = 0; index < this.#entries.length; index++) {
       if (this.#entries[index] === undefined) this.#freeEntries.push(index);
     }
+    this.#steer();
     this.#isHeld = false;
     this.#nextTendMs = 0;
   }
 
   /** After a handOver() that came to nothing: begins anew, since nobody knows what became of the half-opens. */
   takeBack(): void {
+    this.reservations.guardAgain();
+    this.#steer();
     this.#isHeld = false;
     this.#nextTendMs = 0;
     for (const destination of this.#destinations.values()) destination.release(nowMs());
@@ -369,7 +381,7 @@ export class Keeper implements KeeperServices {
     } = record;
     // A lease may do without its reservation, which was closed; others may not.
     const port = ports.get(number) ?? this.reservations.adopt(number, Fd.none());
-    if (state === "free" || (state !== "leased" && !port.reservation.fd.isOpen)) return;
+    if (state === "free" || (state !== "leased" && !isGuarded(port))) return;
     ports.set(number, port);
     this.table.adopt(index, words, state);
     this.table.set(index, ENTRY.pool, destination.spec.id);
@@ -386,6 +398,26 @@ export class Keeper implements KeeperServices {
     };
     this.#entries[index] = entry;
     destination.adopt(entry, nowMs());
+  }
+
+  /** From now on ports that share a listener come first, where they can be had. */
+  #steer(): void {
+    this.#steered = openSteering(this.#kind, this.#hearing, this.log);
+    if (this.#steered === undefined) return;
+    this.reservations.steer(this.#steered);
+    for (const destination of this.#destinations.values()) this.#steerFor(destination);
+  }
+
+  /** Without bpf(2), which Linux before 5.19 may refuse once privileges were dropped, each port has its own listener. */
+  #steerFor(destination: Destination): void {
+    try {
+      this.#steered?.add(destination);
+    } catch (error) {
+      if (!(error instanceof SyscallError)) throw error;
+      this.log.warn({ err: error }, "ports can no longer share a listener: each half-open has its own");
+      this.reservations.unsteer();
+      this.#steered = undefined;
+    }
   }
 
   #listen(family: 4 | 6): void {
@@ -420,6 +452,7 @@ export class Keeper implements KeeperServices {
     if (endpoint.users.length > 0) return;
     this.#byEndpoint.delete(key);
     this.#byEndpoint.delete(demuxKey(destination.address, destination.port));
+    this.#steered?.remove(destination);
   }
 }
 

@@ -11,6 +11,9 @@ export const POOL_IDLE = 5_000;
 export const RESERVATIONS_IDLE_MAX = 1_024;
 /** Above this many reservations, one whose entries are all leased is closed: its socket holds the port. */
 export const RESERVATIONS_OPEN_MAX = 8_192;
+/** Fewer ports than these above the kernel's own choice are not steered, and how many are tried for one nobody has. */
+export const STEERED_PORTS_MIN = 1_024;
+export const STEERED_TRIES = 16;
 
 /** Linux re-sends a SYN-ACK 1 s after the last (TCP_TIMEOUT_INIT): we are always earlier. */
 export const SYNACK_TIMEOUT = 1_000;

@@ -1,34 +1,41 @@
 /**
- * Ports. A reservation is a listening socket that answers nothing (native/net/tcp-socket.ts); several
- * destinations use the same one at a time, each tuple at most once. Taking a port for a destination gives
- * one it has not used, or that rested longest.
+ * Ports. Each has a reservation, a listening socket that answers nothing (native/net/tcp-socket.ts), or is steered to
+ * one that many share (steered-ports.ts) and costs nothing; several destinations use the same one at a time, each tuple
+ * at most once. Taking a port for a destination gives one it has not used, or that rested longest.
  *
- * Reservations no tuple uses are kept as a stock; beyond RESERVATIONS_OPEN_MAX one is closed as soon as all
+ * Steered ports are taken first, and kept. Reservations no tuple uses are kept as a stock; beyond RESERVATIONS_OPEN_MAX one is closed as soon as all
  * its tuples are leased, since an established socket holds its port itself. So is each, and no stock is kept, while
  * the descriptors that sessions need too are scarce.
  */
 import { EMFILE } from "../native/abi/errno.ts";
 import { SyscallError } from "../native/errno.ts";
-import type { Fd } from "../native/fd.ts";
+import { Fd } from "../native/fd.ts";
 import type { Reservation } from "../native/net/tcp-socket.ts";
 import type { Gate } from "./gate.ts";
 import type { PortGuard } from "./hearing.ts";
 import { RESERVATIONS_IDLE_MAX, RESERVATIONS_OPEN_MAX } from "./limits.ts";
+import type { SteeredPorts } from "./steered-ports.ts";
 
-/** A reservation and how many tuples use it. */
+/** A port and how many tuples use it. */
 export interface Port {
-  readonly reservation: Reservation;
   readonly number: number;
+  /** The reservation; undefined when the port is steered. */
+  fd: Fd | undefined;
   /** Tuples opening, ready or resting: they need the listener's silence. */
   guarded: number;
   /** Tuples whose established socket holds the port. */
   leased: number;
 }
 
+/** Is the port silent? Not once its reservation was closed. */
+export const isGuarded = ({ fd }: Port): boolean => fd === undefined || fd.isOpen;
+
 export class Reservations {
   readonly #guard: PortGuard;
   readonly #descriptors: Gate | undefined;
   readonly #ports = new Set<Port>();
+  #steered: SteeredPorts | undefined;
+  #reserved = 0;
   #idle = 0;
   #made = 0;
 
@@ -47,35 +54,51 @@ export class Reservations {
     return this.#made;
   }
 
-  /** Every open reservation, oldest first. */
+  /** Every one, oldest first. */
   get ports(): Iterable<Port> {
     return this.#ports;
   }
 
+  /** Takes ports from `steered` first, and owns them from now on. */
+  steer(steered: SteeredPorts): void {
+    this.#steered = steered;
+  }
+
+  /** Ends that: ports whose silence a tuple needs get a reservation, unless that fails; the others are closed. */
+  unsteer(): void {
+    for (const port of [...this.#ports]) if (port.fd === undefined) this.#anchor(port);
+    this.#steered?.close();
+    this.#steered = undefined;
+  }
+
   /**
-   * Makes a new reservation. Throws SyscallError EADDRINUSE (no port left) or EMFILE (also when the descriptors left
-   * are the sessions').
+   * A new port. Throws SyscallError EADDRINUSE (no port left) or EMFILE (also when the descriptors left are the
+   * sessions').
    */
   reserve(): Port {
-    const reservation = this.#reserve();
-    const port: Port = { reservation, number: reservation.port, guarded: 0, leased: 0 };
-    this.#add(port);
-    return port;
+    const steered = this.#steered?.take();
+    if (steered !== undefined) return this.#add({ number: steered, fd: undefined, guarded: 0, leased: 0 });
+    const { fd, port: number } = this.#borrowing(() => this.#guard.reserve());
+    return this.#add({ number, fd, guarded: 0, leased: 0 });
   }
 
   /** A reservation of another process, or that it had closed: then `fd` is not open. Throws SyscallError EMFILE. */
   adopt(number: number, fd: Fd): Port {
-    const port: Port = { reservation: { fd, port: number }, number, guarded: 0, leased: 0 };
+    const port: Port = { number, fd, guarded: 0, leased: 0 };
     if (!fd.isOpen) return port;
     if (this.#descriptors?.borrow() === false) throw new SyscallError("recvmsg", EMFILE, { shared: true });
     this.#guard.adopt(fd);
-    this.#add(port);
-    return port;
+    return this.#add(port);
+  }
+
+  /** After another process may have guarded them for itself. */
+  guardAgain(): void {
+    for (const { fd } of this.#ports) if (fd) this.#guard.adopt(fd);
   }
 
   /** A tuple starts to use the port. */
   guard(port: Port): void {
-    if (port.guarded + port.leased === 0) this.#idle -= 1;
+    if (port.guarded + port.leased === 0 && port.fd !== undefined) this.#idle -= 1;
     port.guarded += 1;
   }
 
@@ -83,7 +106,7 @@ export class Reservations {
   lease(port: Port): void {
     port.guarded -= 1;
     port.leased += 1;
-    const isMany = this.#isScarce || this.#ports.size > RESERVATIONS_OPEN_MAX;
+    const isMany = this.#isScarce || this.#reserved > RESERVATIONS_OPEN_MAX;
     if (port.guarded === 0 && isMany) this.#close(port);
   }
 
@@ -91,14 +114,14 @@ export class Reservations {
   rest(port: Port): boolean {
     port.leased -= 1;
     port.guarded += 1;
-    return port.reservation.fd.isOpen;
+    return isGuarded(port);
   }
 
   /** The tuple is done with the port. False: it is closed now, or was. */
   unguard(port: Port): boolean {
     port.guarded -= 1;
-    if (!port.reservation.fd.isOpen) return false;
-    if (port.guarded + port.leased > 0) return true;
+    if (!isGuarded(port)) return false;
+    if (port.fd === undefined || port.guarded + port.leased > 0) return true;
     if (this.#isScarce || this.#idle >= RESERVATIONS_IDLE_MAX) {
       this.#close(port);
       return false;
@@ -109,32 +132,52 @@ export class Reservations {
 
   close(): void {
     for (const port of [...this.#ports]) this.#close(port);
+    this.#steered?.close();
   }
 
   get #isScarce(): boolean {
     return this.#descriptors?.isScarce === true;
   }
 
-  #reserve(): Reservation {
+  #borrowing(reserve: () => Reservation): Reservation {
     if (this.#descriptors?.borrow() === false) throw new SyscallError("socket", EMFILE, { shared: true });
     try {
-      return this.#guard.reserve();
+      return reserve();
     } catch (error) {
       this.#descriptors?.giveBack();
       throw error;
     }
   }
 
-  #add(port: Port): void {
+  #add(port: Port): Port {
     this.#ports.add(port);
-    this.#idle += 1;
     this.#made += 1;
+    if (port.fd !== undefined) {
+      this.#reserved += 1;
+      this.#idle += 1;
+    }
+    return port;
+  }
+
+  #anchor(port: Port): void {
+    port.fd = Fd.none();
+    if (port.guarded > 0) {
+      try {
+        port.fd = this.#borrowing(() => this.#guard.reserveBeside(port.number)).fd;
+        this.#reserved += 1;
+        return;
+      } catch (error) {
+        if (!(error instanceof SyscallError)) throw error;
+      }
+    }
+    this.#ports.delete(port);
   }
 
   #close(port: Port): void {
-    if (!port.reservation.fd.isOpen) return;
-    port.reservation.fd.close();
+    if (port.fd?.isOpen !== true) return;
+    port.fd.close();
     this.#ports.delete(port);
+    this.#reserved -= 1;
     this.#descriptors?.giveBack();
   }
 }
@@ -174,7 +217,7 @@ export class DestinationPorts {
   #restedPort(): Port | undefined {
     for (;;) {
       const port = this.#rested.shift();
-      if (port === undefined || port.reservation.fd.isOpen) return port;
+      if (port === undefined || isGuarded(port)) return port;
       this.#used.delete(port);
     }
   }

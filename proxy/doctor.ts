@@ -1,4 +1,3 @@
-import { readFileSync } from "node:fs";
 import { release } from "node:os";
 import { SyscallError } from "../native/errno.ts";
 import { NftGuard } from "../native/guard/guard.ts";
@@ -6,6 +5,8 @@ import { GuardError } from "../native/guard/guard-error.ts";
 import { GUARD_TABLE } from "../native/guard/ruleset.ts";
 import { HandshakeRing } from "../native/net/handshake-ring.ts";
 import { probeRing } from "../native/ring/probe.ts";
+import { SteeredPorts } from "../pool/steered-ports.ts";
+import { readSysctl } from "../pool/sysctl.ts";
 import { runLoopbackTrial } from "./loopback-trial.ts";
 import {
   type Capability,
@@ -124,26 +125,44 @@ function checkRing(): Check {
 }
 
 function checkBpf(): Check {
-  const refusal = tryBpf();
+  const refusal = errorOf(() => new HandshakeRing().close());
   return {
     name: "bpf",
     ok: refusal === undefined,
     required: false,
     found:
       refusal === undefined
-        ? "handshakes are heard by eBPF filters on our own sockets"
+        ? `handshakes are heard by eBPF filters on our own sockets; ${describeListeners()}`
         : `${describeSyscallError(refusal)}; a raw socket is used instead, to which the kernel offers every TCP packet`,
     remedy: "grant CAP_BPF, outside of user namespaces, and allow bpf in the seccomp profile",
   };
 }
 
-function tryBpf(): SyscallError | undefined {
+function errorOf(attempt: () => void): SyscallError | undefined {
   try {
-    new HandshakeRing().close();
+    attempt();
     return undefined;
   } catch (error) {
     if (error instanceof SyscallError) return error;
     throw error;
+  }
+}
+
+/** Who guards the ports of half-opens, and why. */
+function describeListeners(): string {
+  const ring = new HandshakeRing();
+  const refusal = errorOf(() => new SteeredPorts(false, ring.guard).close());
+  ring.close();
+  if (refusal === undefined)
+    return "half-opens share one listener, on the ports above net.ipv4.ip_local_port_range";
+  const each = "each half-open has a listener of its own";
+  switch (refusal.code) {
+    case "EADDRNOTAVAIL":
+      return `${each}: net.ipv4.ip_local_port_range leaves too few ports above it to share one`;
+    case "EADDRINUSE":
+      return `${each}: another process, perhaps an accelproxy, has the port that marks shared ones`;
+    default:
+      return `${each}: ${describeSyscallError(refusal)}`;
   }
 }
 
@@ -167,7 +186,7 @@ function checkPorts(): Check {
     ok: count >= PORTS_MIN,
     required: false,
     found: `${first} to ${last}: ${count} ports to one server at a time`,
-    remedy: 'sysctl net.ipv4.ip_local_port_range="10240 65535"',
+    remedy: 'sysctl net.ipv4.ip_local_port_range="10240 60999"',
   };
 }
 
@@ -255,14 +274,6 @@ function checkGuard(): Check {
     if (!(error instanceof GuardError)) throw error;
     const remedy = "apt-get install nftables and grant CAP_NET_ADMIN, to checkpoint and move sessions";
     return { name, ok: false, required: false, found: error.message, remedy };
-  }
-}
-
-function readSysctl(path: string): string | undefined {
-  try {
-    return readFileSync(`/proc/sys/${path}`, "latin1").trim();
-  } catch {
-    return undefined; // the kernel or this namespace does not have it
   }
 }
 

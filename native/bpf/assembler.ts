@@ -21,7 +21,7 @@ export interface Instruction {
 export type Line = Instruction | readonly Instruction[] | string;
 
 type Alu = typeof abi.BPF_ADD | typeof abi.BPF_AND | typeof abi.BPF_RSH | typeof abi.BPF_MOV;
-type Condition = typeof abi.BPF_JEQ | typeof abi.BPF_JSET | typeof abi.BPF_JLT;
+type Condition = typeof abi.BPF_JEQ | typeof abi.BPF_JGT | typeof abi.BPF_JSET | typeof abi.BPF_JLT;
 
 /** dst = dst `operation` imm, in 64 bits; imm is sign-extended. */
 export const alu = (operation: Alu, dst: Register, imm: number): Instruction => ({
@@ -41,6 +41,22 @@ export const copy = (dst: Register, src: Register): Instruction => ({
 
 /** r0 = the packet's byte at imm. r6 must be the context; ends the program with 0 past the packet's end. */
 export const loadByte = (imm: number): Instruction => ({ code: abi.BPF_LD | abi.BPF_ABS | abi.BPF_B, imm });
+
+/** dst = the 32 bits at src + off. */
+export const loadWord = (dst: Register, src: Register, off: number): Instruction => ({
+  code: abi.BPF_LDX | abi.BPF_MEM | abi.BPF_W,
+  dst,
+  src,
+  off,
+});
+
+/** 32 bits at dst + off = src. */
+export const storeWord = (dst: Register, off: number, src: Register): Instruction => ({
+  code: abi.BPF_STX | abi.BPF_MEM | abi.BPF_W,
+  dst,
+  off,
+  src,
+});
 
 /** 64 bits at dst + off = src. */
 export const store = (dst: Register, off: number, src: Register): Instruction => ({

@@ -1,4 +1,4 @@
-/** Maps and programs of the kernel: bpf(2). Whoever makes one owns its descriptor. */
+/** Maps, programs and links of the kernel: bpf(2). Whoever makes one owns its descriptor. */
 import * as abi from "../abi/bpf.ts";
 import { SO_ATTACH_BPF, SOL_SOCKET } from "../abi/socket.ts";
 import { check, lastErrno, SyscallError } from "../errno.ts";
@@ -43,11 +43,59 @@ export function createMap(spec: MapSpec): Fd {
   }
 }
 
+/** Sets the value of a key. Throws SyscallError E2BIG when the map is full. */
+export function updateElement(map: Fd, key: Uint8Array, value: Uint8Array): void {
+  withElement(map, key, value, (attributes) => {
+    check(bpf(abi.BPF_MAP_UPDATE_ELEM, attributes), "bpf", { command: "BPF_MAP_UPDATE_ELEM" });
+  });
+}
+
+/** Removes a key. Throws SyscallError ENOENT when it is not there. */
+export function deleteElement(map: Fd, key: Uint8Array): void {
+  withElement(map, key, undefined, (attributes) => {
+    check(bpf(abi.BPF_MAP_DELETE_ELEM, attributes), "bpf", { command: "BPF_MAP_DELETE_ELEM" });
+  });
+}
+
+function withElement(
+  map: Fd,
+  key: Uint8Array,
+  value: Uint8Array | undefined,
+  call: (attributes: Memory) => void,
+): void {
+  const keyAt = abi.BPF_ATTR_SIZE;
+  const valueAt = keyAt + key.length;
+  const attributes = Memory.anonymous(valueAt + (value?.length ?? 0));
+  try {
+    const { address, bytes, view } = attributes;
+    bytes.set(key, keyAt);
+    view.setUint32(abi.bpf_attr_elem.map_fd, map.number, true);
+    view.setBigUint64(abi.bpf_attr_elem.key, BigInt(address + keyAt), true);
+    if (value !== undefined) {
+      bytes.set(value, valueAt);
+      view.setBigUint64(abi.bpf_attr_elem.value, BigInt(address + valueAt), true); // deleting refuses any
+    }
+    call(attributes);
+  } finally {
+    attributes.close();
+  }
+}
+
+/** What a program is for: its type, and where types can be attached to several places, the place. */
+export interface ProgramKind {
+  readonly type: number;
+  readonly attachType: number;
+}
+
+export const SOCKET_FILTER: ProgramKind = { type: abi.BPF_PROG_TYPE_SOCKET_FILTER, attachType: 0 };
+/** Needs CAP_NET_ADMIN besides CAP_BPF. */
+export const SK_LOOKUP: ProgramKind = { type: abi.BPF_PROG_TYPE_SK_LOOKUP, attachType: abi.BPF_SK_LOOKUP };
+
 /**
- * Loads a program of BPF_PROG_TYPE_SOCKET_FILTER; the maps it uses live as long as it does. Throws SyscallError
- * EPERM without CAP_BPF, EACCES or EINVAL for one that the verifier refuses, whose words are in `args.log`.
+ * Loads a program; the maps it uses live as long as it does. Throws SyscallError EPERM without the capability, EACCES
+ * or EINVAL for one that the verifier refuses, whose words are in `args.log`, EINVAL for a kind this kernel lacks.
  */
-export function loadSocketFilter(name: string, instructions: Uint8Array): Fd {
+export function loadProgram(name: string, { type, attachType }: ProgramKind, instructions: Uint8Array): Fd {
   const count = instructions.length / abi.BPF_INSN_SIZE;
   const licenseAt = abi.BPF_ATTR_SIZE;
   const instructionsAt = licenseAt + 8;
@@ -57,7 +105,8 @@ export function loadSocketFilter(name: string, instructions: Uint8Array): Fd {
     const { address, bytes, view } = memory;
     bytes.set(Buffer.from(LICENSE), licenseAt);
     bytes.set(instructions, instructionsAt);
-    view.setUint32(abi.bpf_attr_prog.prog_type, abi.BPF_PROG_TYPE_SOCKET_FILTER, true);
+    view.setUint32(abi.bpf_attr_prog.prog_type, type, true);
+    view.setUint32(abi.bpf_attr_prog.expected_attach_type, attachType, true);
     view.setUint32(abi.bpf_attr_prog.insn_cnt, count, true);
     view.setBigUint64(abi.bpf_attr_prog.insns, BigInt(address + instructionsAt), true);
     view.setBigUint64(abi.bpf_attr_prog.license, BigInt(address + licenseAt), true);
@@ -86,6 +135,22 @@ export function attachProgram(fd: number, program: Fd): void {
   option.view.setInt32(0, program.number, true);
   const result = libc.setsockoptAt(fd, SOL_SOCKET, SO_ATTACH_BPF, option.address, 4);
   check(result, "setsockopt", { fd, option: "SO_ATTACH_BPF" });
+}
+
+/**
+ * Attaches a program of SK_LOOKUP to the network namespace that a descriptor means. It is detached when the last
+ * descriptor of the link is closed. Throws SyscallError EPERM without CAP_NET_ADMIN there, E2BIG beyond 64 programs.
+ */
+export function attachLookup(program: Fd, namespace: Fd): Fd {
+  const attributes = Memory.anonymous(abi.BPF_ATTR_SIZE);
+  try {
+    attributes.view.setUint32(abi.bpf_attr_link.prog_fd, program.number, true);
+    attributes.view.setUint32(abi.bpf_attr_link.target_fd, namespace.number, true);
+    attributes.view.setUint32(abi.bpf_attr_link.attach_type, abi.BPF_SK_LOOKUP, true);
+    return new Fd(check(bpf(abi.BPF_LINK_CREATE, attributes), "bpf", { command: "BPF_LINK_CREATE" }));
+  } finally {
+    attributes.close();
+  }
 }
 
 function bpf(command: number, attributes: Memory): number {

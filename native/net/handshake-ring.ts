@@ -5,7 +5,7 @@
  */
 import { BPF_F_MMAPABLE, BPF_MAP_TYPE_ARRAY } from "../abi/bpf.ts";
 import { guardProgram, HEARD, witnessProgram } from "../bpf/handshake-programs.ts";
-import { createMap, loadSocketFilter } from "../bpf/objects.ts";
+import { createMap, loadProgram, SOCKET_FILTER } from "../bpf/objects.ts";
 import { RingBuffer } from "../bpf/ring-buffer.ts";
 import type { Fd } from "../fd.ts";
 import { Memory } from "../memory.ts";
@@ -48,9 +48,9 @@ export class HandshakeRing {
       );
       this.#lost = keep(Memory.shared(lost.number, PAGE_SIZE, 0));
       const maps = { ring: this.#guarded.fd.number, lost: lost.number };
-      this.guard = keep(loadSocketFilter("accel_guard", guardProgram(maps)));
+      this.guard = keep(loadProgram("accel_guard", SOCKET_FILTER, guardProgram(maps)));
       const witnessMaps = { ...maps, ring: this.#witnessed.fd.number };
-      this.witness = keep(loadSocketFilter("accel_witness", witnessProgram(witnessMaps)));
+      this.witness = keep(loadProgram("accel_witness", SOCKET_FILTER, witnessProgram(witnessMaps)));
       lost.close(); // the programs hold it
     } catch (error) {
       for (const object of made) object.close();

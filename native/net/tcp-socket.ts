@@ -103,25 +103,42 @@ export function guardPort(fd: Fd, program?: Fd): void {
 }
 
 /**
- * Reserves an ephemeral port on all addresses: IPv4 alone, or both families where IPv6 exists. What keeps it silent
- * is `program`, an eBPF socket filter, or the classic reservationFilter, which takes 9 µs longer to attach.
- * Throws SyscallError EADDRINUSE when no port is left, EMFILE.
+ * Reserves a port on all addresses, `port` or an ephemeral one: IPv4 alone, or both families where IPv6 exists. What
+ * keeps it silent is `program`, an eBPF socket filter, or the classic reservationFilter, which takes 9 µs longer to
+ * attach. With `besideOthers` it does not matter which sockets have the port; that needs CAP_NET_ADMIN.
+ * Throws SyscallError EADDRINUSE when no port is left, or not this one, EMFILE.
  */
-export function reservePort(dualStack: boolean, program?: Fd): Reservation {
+export function reservePort(
+  dualStack: boolean,
+  program?: Fd,
+  { port = 0, besideOthers = false }: { readonly port?: number; readonly besideOthers?: boolean } = {},
+): Reservation {
   const fd = new Fd(tcpSocket(dualStack ? so.AF_INET6 : so.AF_INET));
   try {
-    if (dualStack) setV6Only(fd.number, false);
     // Before listen, so that no SYN is ever accepted.
     guardPort(fd, program);
-    const any = dualStack ? ANY_6 : ANY_4;
-    const length = encodeSockaddrInto(memory.bytes, any, 0);
-    check(libc.bindAt(fd.number, memory.address, length), "bind", { port: 0 });
-    check(libc.listen(fd.number, 1), "listen", { port: 0 });
-    return { fd, port: localEndpoint(fd.number).port };
+    // SK_FORCE_REUSE. A listener cannot leave repair mode, which changes nothing about one.
+    if (besideOthers) setRepair(fd.number, true);
+    const length = encodeAny(fd, dualStack, port);
+    check(libc.bindAt(fd.number, memory.address, length), "bind", { port });
+    check(libc.listen(fd.number, 1), "listen", { port });
+    return { fd, port: port === 0 ? localEndpoint(fd.number).port : port };
   } catch (error) {
     fd.close();
     throw error;
   }
+}
+
+/** Whether no socket has the port, on any address: not even one in TIME_WAIT. Throws SyscallError EMFILE. */
+export function isPortFree(dualStack: boolean, port: number): boolean {
+  using fd = new Fd(tcpSocket(dualStack ? so.AF_INET6 : so.AF_INET));
+  return libc.bindAt(fd.number, memory.address, encodeAny(fd, dualStack, port)) === 0;
+}
+
+/** Writes every address of the families; returns its length. */
+function encodeAny(fd: Fd, dualStack: boolean, port: number): number {
+  if (dualStack) setV6Only(fd.number, false);
+  return encodeSockaddrInto(memory.bytes, dualStack ? ANY_6 : ANY_4, port);
 }
 
 const ANY_4 = new Uint8Array(4);

@@ -4,7 +4,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { BPF_MAP_TYPE_RINGBUF } from "../../native/abi/bpf.ts";
 import { assemble, copy, exit, mov } from "../../native/bpf/assembler.ts";
-import { attachProgram, createMap, loadSocketFilter } from "../../native/bpf/objects.ts";
+import { attachProgram, createMap, loadProgram, SOCKET_FILTER } from "../../native/bpf/objects.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { EventFd } from "../../native/eventfd.ts";
 import { newTcpSocket } from "../../native/net/tcp-socket.ts";
@@ -25,7 +25,7 @@ function refusal(attempt: () => void): SyscallError {
 }
 
 test("given a program that reads a register nobody set, then EACCES and the verifier's words", () => {
-  const { code, args } = refusal(() => loadSocketFilter("bad", assemble([copy(0, 3), exit])));
+  const { code, args } = refusal(() => loadProgram("bad", SOCKET_FILTER, assemble([copy(0, 3), exit])));
   assert.is(code, "EACCES");
   assert.match(String(args.log), "R3 !read_ok");
 });
@@ -38,7 +38,7 @@ test("given a ring that is no power of two, then EINVAL with what was asked for"
 
 test("given a good program, then a socket takes it and needs its descriptor no more", () => {
   using socket = newTcpSocket(4, 0);
-  const program = loadSocketFilter("pass", assemble([mov(0, -1), exit]));
+  const program = loadProgram("pass", SOCKET_FILTER, assemble([mov(0, -1), exit]));
   attachProgram(socket.number, program);
   program.close();
 });

@@ -1,14 +1,21 @@
 /** A half-open connection on the loopback by the parts that make one, for the tests of this folder. */
 import { parseAddress } from "../../native/address.ts";
 import { SyscallError } from "../../native/errno.ts";
-import type { Fd } from "../../native/fd.ts";
+import { Fd } from "../../native/fd.ts";
 import { PollSet } from "../../native/net/poll-set.ts";
 import { RawSender } from "../../native/net/raw-sender.ts";
 import { listenTcp, localEndpoint, probeRoute, type Reservation } from "../../native/net/tcp-socket.ts";
 import { fromHandshake, type TcpImage } from "../../native/repair/image.ts";
 import type { TcpPacket } from "../../native/wire/packet.ts";
 import { RST, SYN, type TcpSegment } from "../../native/wire/tcp.ts";
-import { type Hearing, type HearingKind, openHearing, type PortGuard } from "../../pool/hearing.ts";
+import {
+  type Hearing,
+  type HearingKind,
+  openHearing,
+  openSteering,
+  type PortGuard,
+} from "../../pool/hearing.ts";
+import type { SteeredPorts } from "../../pool/steered-ports.ts";
 
 export const ISS = 0x8000_1234;
 const TSVAL = 4_000;
@@ -17,7 +24,7 @@ const WSCALE = 7;
 /** The loopback address of a family. */
 export const loopback = (family: 4 | 6): Uint8Array => parseAddress(family === 4 ? "127.0.0.1" : "::1")!;
 
-const silent = { debug: () => {}, info: () => {}, warn: () => {} };
+export const silent = { debug: () => {}, info: () => {}, warn: () => {} };
 
 const canUseBpf = hasBpf();
 
@@ -59,6 +66,7 @@ export class HalfOpen implements Disposable {
   readonly listener: Fd;
   readonly reservation: Reservation;
   readonly receiver: Hearing & PortGuard;
+  readonly steered: SteeredPorts | undefined;
   readonly sender: RawSender;
   readonly port: number;
 
@@ -68,8 +76,21 @@ export class HalfOpen implements Disposable {
     this.port = localEndpoint(this.listener.number).port;
     this.receiver = openHearing(kind, true, silent);
     this.receiver.add(family);
-    this.reservation = this.receiver.reserve();
+    this.steered = openSteering(kind, this.receiver, silent);
+    this.hearFrom(this.port);
+    this.reservation = this.reserve();
     this.sender = new RawSender(family);
+  }
+
+  /** Another port, silent about handshakes. */
+  reserve(): Reservation {
+    const port = this.steered?.take();
+    return port === undefined ? this.receiver.reserve() : { port, fd: Fd.none() };
+  }
+
+  /** What comes from this port of the loopback address is for our ports: only steered ones need to be told. */
+  hearFrom(port: number): void {
+    this.steered?.add({ address: loopback(this.family), port });
   }
 
   /** Sends a segment from the reservation's port to the listener. */
@@ -110,6 +131,7 @@ export class HalfOpen implements Disposable {
   [Symbol.dispose](): void {
     this.listener.close();
     this.reservation.fd.close();
+    this.steered?.close();
     this.receiver.close();
     this.sender.close();
   }

@@ -1,4 +1,4 @@
-// Goal: both ways of hearing tell the same of a segment, and a RST is known before its socket fails; the ring hears
+// Goal: all ways of hearing tell the same of a segment, and a RST is known before its socket fails; the ring hears
 // nothing else, survives a flood, and is not needed. Method: the loopback of a namespace of our own.
 import { spawnSync } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -22,12 +22,13 @@ const OPTIONS = { mss: 1_400, sackPermitted: true, tsval: 5, tsecr: 6, wscale: 9
 const hearing = suite("hearing");
 const bpf = onlyFor("bpf", hearing);
 
-for (const kind of ["raw", "bpf"] as const) {
+for (const kind of ["raw", "bpf", "steered"] as const) {
   for (const family of [4, 6] as const) {
     onlyFor(kind, hearing)(
       `given a SYN-ACK over IPv${family}, ${kind}, then all of it, and when it came`,
       () => {
         using halfOpen = new HalfOpen(family, kind);
+        halfOpen.hearFrom(999);
         const address = loopback(family);
         const ends = { src: address, dst: address, sport: 999, dport: halfOpen.reservation.port };
         const sent = {
@@ -77,6 +78,43 @@ for (const kind of ["raw", "bpf"] as const) {
       },
     );
   }
+}
+
+for (const kind of ["bpf", "steered"] as const) {
+  onlyFor(kind, hearing)(
+    `given a SYN-ACK for a tuple in TIME_WAIT, ${kind}, then nobody hears it, and the port goes on`,
+    () => {
+      using halfOpen = new HalfOpen(4, kind);
+      const { image, synAck } = halfOpen.open();
+      const ours = new Fd(restoreBySyscalls(restorePlan(image)));
+      check(Number(libc.write(ours.number, Buffer.from("x"), 1)), "write", {});
+      using theirs = new Fd(check(libc.accept4(halfOpen.listener.number, null, null, 0), "accept4", {}));
+      assert.is(Number(libc.read(theirs.number, Buffer.alloc(1), 1)), 1);
+      ours.close();
+      theirs.close();
+      assert.is(inTimeWait(halfOpen.reservation.port), 1);
+      const ends = {
+        src: loopback(4),
+        dst: loopback(4),
+        sport: halfOpen.port,
+        dport: halfOpen.reservation.port,
+      };
+      const { seq, ack, flags, window } = synAck;
+      halfOpen.sender.send({ ...ends, seq, ack, flags, window, ttl: 64, options: {} });
+      assert.equal(hear(halfOpen.receiver, 1, 30), []);
+      halfOpen.hearFrom(999);
+      halfOpen.sender.send({ ...ends, sport: 999, seq, ack, flags, window, ttl: 64, options: {} });
+      assert.is(hear(halfOpen.receiver, 1, 1_000).length, 1, "another upstream's is heard");
+    },
+  );
+}
+
+/** Sockets in TIME_WAIT whose own port it is. */
+function inTimeWait(port: number): number {
+  const { stdout } = spawnSync("ss", ["-tanH", "state", "time-wait", `sport = :${port}`], {
+    encoding: "utf8",
+  });
+  return stdout.split("\n").length - 1;
 }
 
 bpf("given other ports' handshakes and bulk data, bpf, then it hears none of it", () => {

@@ -13,6 +13,7 @@ import { listenTcp, localEndpoint } from "../../native/net/tcp-socket.ts";
 import { EntryTable } from "../../pool/entry-table.ts";
 import type { KeeperRecord } from "../../pool/handover.ts";
 import { HandshakeWire } from "../../pool/handshake-wire.ts";
+import type { HearingKind } from "../../pool/hearing.ts";
 import { KeeperHandle } from "../../pool/keeper-handle.ts";
 import { PoolBlock, type PoolShare } from "../../pool/pool-block.ts";
 import { KeeperSignal } from "../../pool/signal.ts";
@@ -53,7 +54,7 @@ interface Side {
 
 async function start(
   upstream: Fd,
-  hearing: "raw" | "bpf",
+  hearing: HearingKind,
   more: { readonly isHeld?: boolean; readonly secret?: Uint8Array } = {},
 ): Promise<Side> {
   const keeper = await KeeperHandle.start("silent", log, onCrash, { hearing, ...more });
@@ -96,13 +97,13 @@ function exchange(fd: number, upstream: Fd): void {
   libc.close(fd);
 }
 
-for (const hearing of ["raw", "bpf"] as const) {
+for (const hearing of ["raw", "bpf", "steered"] as const) {
   const handover = suite<{ upstream: Fd; old: Side }>(`keeper handover, ${hearing}`);
   const test = onlyFor(hearing, handover);
 
   handover.before.each(async (context) => {
     context.upstream = listenTcp({ address: "127.0.0.1", port: 0 }, 64);
-    if (hearing === "bpf" && test === handover.skip) return;
+    if (hearing !== "raw" && test === handover.skip) return;
     context.old = await start(context.upstream, hearing);
     await until("a full pool", () => context.old.block.get("ready") >= MIN);
   });

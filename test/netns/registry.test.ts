@@ -32,7 +32,7 @@ interface Context {
   spec: Spec;
 }
 
-for (const hearing of ["raw", "bpf"] as const) {
+for (const hearing of ["raw", "bpf", "steered"] as const) {
   const registry = suite<Context>(`registry, ${hearing}`);
 
   registry.before(async (context) => {

@@ -6,25 +6,26 @@ import { encodeSockaddr } from "../../native/address.ts";
 import { check, SyscallError } from "../../native/errno.ts";
 import type { Fd } from "../../native/fd.ts";
 import { libc } from "../../native/libc.ts";
-import { guardPort, newTcpSocket, probeRoute, reservePort } from "../../native/net/tcp-socket.ts";
+import { newTcpSocket, probeRoute, reservePort } from "../../native/net/tcp-socket.ts";
 import { getTcpInfo } from "../../native/sockopt.ts";
 import { ACK, FIN, PSH, RST, SYN } from "../../native/wire/tcp.ts";
+import { openHearing } from "../../pool/hearing.ts";
 import { RESERVATIONS_IDLE_MAX } from "../../pool/limits.ts";
 import { DestinationPorts, Reservations } from "../../pool/reservations.ts";
-import { HalfOpen, hear, ISS, loopback, onlyFor } from "./half-open.ts";
+import { HalfOpen, hear, ISS, loopback, onlyFor, silent } from "./half-open.ts";
 
 const SYN_OPTIONS = { mss: 65_495, sackPermitted: true, wscale: 7 };
 const QUIET_MS = 60;
 
 const reservation = suite("reservation");
 
-const KINDS = ["raw", "bpf"] as const;
-const BOTH = KINDS.flatMap((kind) => [
+const KINDS = ["raw", "bpf", "steered"] as const;
+const EACH = KINDS.flatMap((kind) => [
   { kind, family: 4, over: `IPv4, ${kind}` } as const,
   { kind, family: 6, over: `IPv6, ${kind}` } as const,
 ]);
 
-for (const { kind, family, over } of BOTH) {
+for (const { kind, family, over } of EACH) {
   for (const [given, flags, answered] of [
     ["a SYN", SYN, false],
     ["a SYN-ACK", SYN | ACK, false],
@@ -36,9 +37,12 @@ for (const { kind, family, over } of BOTH) {
   ] as const) {
     onlyFor(kind, reservation)(`given ${given} over ${over}, then ${answered ? "a RST" : "silence"}`, () => {
       using halfOpen = new HalfOpen(family, kind);
-      using target = halfOpen.receiver.reserve().fd;
+      const target = halfOpen.reserve();
+      using _owned = target.fd;
+      const { port } = target;
+      halfOpen.hearFrom(port);
+      halfOpen.hearFrom(halfOpen.reservation.port);
       const address = loopback(family);
-      const { port } = portOf(target);
       const ends = { src: address, dst: address, sport: halfOpen.reservation.port, dport: port };
       assert.is(
         halfOpen.sender.send({ ...ends, seq: 5, ack: 7_000, flags, window: 1_000, ttl: 64, options: {} }),
@@ -73,19 +77,16 @@ reservation.run();
 
 const receiver = suite("handshake receiver");
 
-for (const { kind, family, over } of BOTH) {
+for (const { kind, family, over } of EACH) {
   onlyFor(kind, receiver)(
     `given every kind of segment over ${over}, then it hears SYN-ACK and RST alone`,
     () => {
       using halfOpen = new HalfOpen(family, kind);
-      using target = halfOpen.receiver.reserve().fd;
+      const target = halfOpen.reserve();
+      using _owned = target.fd;
+      halfOpen.hearFrom(halfOpen.reservation.port);
       const address = loopback(family);
-      const ends = {
-        src: address,
-        dst: address,
-        sport: halfOpen.reservation.port,
-        dport: portOf(target).port,
-      };
+      const ends = { src: address, dst: address, sport: halfOpen.reservation.port, dport: target.port };
       const kinds = [SYN, SYN | ACK, RST, RST | ACK, SYN | ACK | PSH];
       for (const [seq, flags] of kinds.entries()) {
         halfOpen.sender.send({ ...ends, seq, ack: 1, flags, window: 1, ttl: 64, options: {} });
@@ -165,7 +166,7 @@ route.run();
 const sharing = suite("reservations");
 
 sharing("given two destinations, then they use the same ports, each tuple once", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
+  const reservations = new Reservations(openHearing("raw", true, silent));
   const [a, b] = [new DestinationPorts(reservations), new DestinationPorts(reservations)];
   const ofA = Array.from({ length: 5 }, () => a.take());
   const ofB = Array.from({ length: 5 }, () => b.take());
@@ -176,7 +177,7 @@ sharing("given two destinations, then they use the same ports, each tuple once",
 });
 
 sharing("given a port that rested, then it is taken again, the longest rest first", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
+  const reservations = new Reservations(openHearing("raw", true, silent));
   const ports = new DestinationPorts(reservations);
   const [first, second] = [ports.take(), ports.take()];
   ports.giveBack(first);
@@ -188,18 +189,18 @@ sharing("given a port that rested, then it is taken again, the longest rest firs
 });
 
 sharing("given many ports given back, then only so many stay open", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
+  const reservations = new Reservations(openHearing("raw", true, silent));
   const ports = new DestinationPorts(reservations);
   const taken = Array.from({ length: RESERVATIONS_IDLE_MAX + 8 }, () => ports.take());
   for (const port of taken) ports.giveBack(port);
   assert.is(reservations.open, RESERVATIONS_IDLE_MAX);
-  assert.is(taken.filter(({ reservation }) => reservation.fd.isOpen).length, RESERVATIONS_IDLE_MAX);
-  assert.is(ports.take().reservation.fd.isOpen, true);
+  assert.is(taken.filter(({ fd }) => fd?.isOpen).length, RESERVATIONS_IDLE_MAX);
+  assert.is(ports.take().fd?.isOpen, true);
   reservations.close();
 });
 
 sharing("given a leased entry, then its port comes back only after its rest", () => {
-  const reservations = new Reservations({ reserve: () => reservePort(true), adopt: guardPort });
+  const reservations = new Reservations(openHearing("raw", true, silent));
   const ports = new DestinationPorts(reservations);
   const port = ports.take();
   reservations.lease(port);
@@ -210,5 +211,25 @@ sharing("given a leased entry, then its port comes back only after its rest", ()
   assert.is(ports.take(), port);
   reservations.close();
 });
+
+onlyFor("bpf", sharing)(
+  "given a port that another process guarded for itself, then guarded again it is heard here",
+  () => {
+    using halfOpen = new HalfOpen(4, "bpf");
+    const reservations = new Reservations(halfOpen.receiver);
+    const { number, fd } = reservations.reserve();
+    const other = openHearing("bpf", true, silent);
+    other.adopt(fd!);
+    const ends = { src: loopback(4), dst: loopback(4), sport: 999, dport: number };
+    const segment = { seq: 1, ack: 2, flags: SYN | ACK, window: 1, ttl: 64, options: {} };
+    halfOpen.sender.send({ ...ends, ...segment });
+    assert.equal(hear(halfOpen.receiver, 1, 30), []);
+    reservations.guardAgain();
+    halfOpen.sender.send({ ...ends, ...segment });
+    assert.is(hear(halfOpen.receiver, 1, 1_000).length, 1);
+    reservations.close();
+    other.close();
+  },
+);
 
 sharing.run();

@@ -14,6 +14,8 @@ for (const [given, line, want] of [
   ["r3 += 48", bpf.alu(BPF_ADD, 3, 48), "0703000030000000"],
   ["r0 = byte 13 of the packet", bpf.loadByte(13), "300000000d000000"],
   ["*(u64 *)(r8 + 16) = r0", bpf.store(8, 16, 0), "7b08100000000000"],
+  ["r2 = *(u32 *)(r1 + 60)", bpf.loadWord(2, 1, 60), "61123c0000000000"],
+  ["*(u32 *)(r10 - 24) = r2", bpf.storeWord(10, -24, 2), "632ae8ff00000000"],
   ["lock *(u64 *)(r1 + 0) += r2", bpf.atomicAdd(1, 2), "db21000000000000"],
   ["call bpf_ktime_get_ns", bpf.call(BPF_FUNC_ktime_get_ns), "8500000005000000"],
   ["exit", bpf.exit, "9500000000000000"],

@@ -10,7 +10,7 @@ const EXPRESSIONS: Readonly<Record<string, string>> = {
   SYS_bpf: "__NR_bpf",
   BPF_INSN_SIZE: "sizeof(struct bpf_insn)",
 };
-const FIELDS = { ...abi.bpf_attr_map, ...abi.bpf_attr_prog };
+const FIELDS = { ...abi.bpf_attr_map, ...abi.bpf_attr_prog, ...abi.bpf_attr_elem };
 
 const layout = suite("abi: bpf.h");
 const compiler = spawnSync("cc", ["--version"]);
@@ -22,6 +22,12 @@ check("given the C header (needs cc), then numbers and offsets agree", () => {
   const said = [
     ...numbers.map(([name, value]) => [EXPRESSIONS[name] ?? name, value] as const),
     ...Object.entries(FIELDS).map(([name, at]) => [`offsetof(union bpf_attr, ${name})`, at] as const),
+    ...Object.entries(abi.bpf_attr_link).map(
+      ([name, at]) => [`offsetof(union bpf_attr, link_create.${name})`, at] as const,
+    ),
+    ...Object.entries(abi.bpf_sk_lookup).map(
+      ([name, at]) => [`offsetof(struct bpf_sk_lookup, ${name})`, at] as const,
+    ),
   ];
   assert.ok(said.length > 50);
   const source = [
@@ -40,7 +46,8 @@ check("given the C header (needs cc), then numbers and offsets agree", () => {
 layout("given the attributes, then each field ends within what is passed", () => {
   const { map_name, ...ofMap } = abi.bpf_attr_map;
   const { prog_name, ...ofProg } = abi.bpf_attr_prog;
-  for (const at of [...Object.values(ofMap), ...Object.values(ofProg)])
+  const others = [abi.bpf_attr_elem, abi.bpf_attr_link].flatMap((fields) => Object.values(fields));
+  for (const at of [...Object.values(ofMap), ...Object.values(ofProg), ...others])
     assert.ok(at + 8 <= abi.BPF_ATTR_SIZE);
   for (const at of [map_name, prog_name]) assert.ok(at + abi.BPF_OBJ_NAME_LEN <= abi.BPF_ATTR_SIZE);
 });
