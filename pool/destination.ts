@@ -310,7 +310,9 @@ export class Destination {
 
   /** Opens entries up to the target; returns the ms until it could open more. */
   #fill(target: number): number {
+    let left = limits.OPENED_AT_ONCE;
     while (this.#opening + this.#offeredCount() < target && this.#held() < this.spec.max) {
+      if (left-- === 0) return 0;
       const nowMs = this.#services.nowMs(); // opening hundreds takes ms, which must not count as their RTT
       if (!this.#bucket.tryTake(nowMs)) return Math.max(1, this.#bucket.waitMs(nowMs));
       if (!this.#open(nowMs)) return limits.KEEPER_SLEEP_MAX;

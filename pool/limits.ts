@@ -51,6 +51,8 @@ export const CANARY_INTERVAL = 10_000;
 /** Burst memory: an idle pool's target halves this often. */
 export const DEMAND_HALF_LIFE = 30_000;
 export const ROUTE_MAX_AGE = 5_000;
+/** Half-opens that are opened before answers are read again: fewer than a ring holds (HandshakeRing). */
+export const OPENED_AT_ONCE = 512;
 /** Longest sleep of the keeper. */
 export const KEEPER_SLEEP_MAX = 1_000;
 /** For how long after a take the keeper only naps, and how long a nap is. */

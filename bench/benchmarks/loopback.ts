@@ -38,7 +38,7 @@ export async function startLoopback(
 ): Promise<Loopback> {
   const lab = await context.lab({ hosts: ["box"] });
   const host = lab.host("box");
-  host.sysctl({ "net.ipv4.ip_local_port_range": "10240 65535" });
+  host.sysctl({ "net.ipv4.ip_local_port_range": "10240 60999" });
   const origin = { host: "127.0.0.1", port: ORIGIN_PORT };
   const { folder } = context;
   const [server] = lengths.length > 0 ? context.available([nginxOrigin]) : [];
