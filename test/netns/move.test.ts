@@ -12,12 +12,12 @@ import { setTimeout as sleep } from "node:timers/promises";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { build } from "../../scripts/build.mjs";
+import type { LoadReport } from "../e2e/upgrade-load.ts";
+import { ProxyProcess } from "../e2e/world.ts";
 import { runCommand } from "../proxy/command.ts";
-import type { LoadReport } from "./upgrade-load.ts";
-import { ProxyProcess } from "./world.ts";
 
 const CLI = new URL("../../dist/proxy/cli.js", import.meta.url).pathname;
-const LOAD = new URL("./upgrade-load.ts", import.meta.url).pathname;
+const LOAD = new URL("../e2e/upgrade-load.ts", import.meta.url).pathname;
 const PRELOAD = new URL("../../scripts/typescript.mjs", import.meta.url).href;
 const ECHO = `require("net").createServer({ allowHalfOpen: true, noDelay: true }, (s) => {
   s.on("error", () => {}); s.pipe(s); }).listen(9000, "0.0.0.0", 4096, () => console.log("up"));`;
@@ -43,7 +43,7 @@ moving.before(async (context) => {
   context.folder = mkdtempSync(join(tmpdir(), "accelproxy-move-"));
   context.children = [];
   const hosts: Partial<Record<Name, ChildProcess>> = {};
-  shell("ip link set lo up; ip link add br0 type bridge; ip link set br0 up");
+  shell("ip link add br0 type bridge && ip link set br0 up");
   for (const [index, name] of HOSTS.entries()) {
     const child = spawn("unshare", ["-n", "sh", "-c", "ip link set lo up; echo up; exec cat"]);
     hosts[name] = child;
@@ -148,8 +148,18 @@ async function sourceAndTarget(
   return { source, target };
 }
 
+/** Has the peer count announcements of the moving address: requests for itself, which nobody else's ARP asks. */
+function countAnnouncements({ hosts }: Context): () => number {
+  const nft = (command: string): string =>
+    execFileSync("nsenter", ["-t", String(hosts.peer.pid), "-n", "nft", command], { encoding: "utf8" });
+  nft("add table arp heard; add chain arp heard input { type filter hook input priority 0; }");
+  nft(`add rule arp heard input arp saddr ip ${MOVING} arp daddr ip ${MOVING} counter`);
+  return () => Number(/packets (\d+)/.exec(nft("list table arp heard"))?.[1]);
+}
+
 moving("given a move with its address, then every session goes on at the other host", async (context) => {
   const { source, target } = await sourceAndTarget(context, "keys");
+  const announcements = countAnnouncements(context);
   const report = await under(context, source, async () => {
     const { code, text } = await move(context, source);
     assert.is(code, 0, text);
@@ -165,6 +175,7 @@ moving("given a move with its address, then every session goes on at the other h
   const [moved] = target.said("sessions moved here");
   assert.is(moved!.restored, SESSIONS);
   assert.is(moved!.announced, 1);
+  assert.is(announcements(), 1);
 });
 
 moving("given a target that dies before it confirmed, or other keys, then sessions stay", async (context) => {
