@@ -299,7 +299,7 @@ fuzz("given pieces of YAML in any order, then problems with places inside the te
   );
   fc.assert(
     fc.property(fc.array(piece, { maxLength: 40 }), (pieces) => assertExplained(pieces.join(""))),
-    { numRuns: 4000 },
+    { numRuns: 1000 },
   );
 });
 
@@ -309,7 +309,7 @@ fuzz("given a valid file with a part cut out or doubled, then a config or proble
     fc.property(at, at, fc.constantFrom("", ":", "\n", "[", "0", "null", '"', "*"), (from, to, between) =>
       assertExplained(example.slice(0, from) + between + example.slice(to)),
     ),
-    { numRuns: 4000 },
+    { numRuns: 1000 },
   );
 });
 
@@ -332,7 +332,7 @@ fuzz("given any JSON in place of any value, then a config or problems with place
         .replace(`${key}:`, `${key}: ${JSON.stringify(value)} #`);
       assertExplained(text);
     }),
-    { numRuns: 4000 },
+    { numRuns: 1000 },
   );
 });
 

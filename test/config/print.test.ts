@@ -149,7 +149,7 @@ print("given any valid config, then its text reads back as the same config and p
       assert.equal(parsed(text), config);
       assert.is(formatConfig(parsed(text)), text);
     }),
-    { numRuns: 600 },
+    { numRuns: 200 },
   );
 });
 

@@ -7,11 +7,11 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { parseConfig } from "../../config/load.ts";
 import { fakeStatus } from "./admin/fake-proxy.ts";
-import { fileOf, pathOf, Running, runCommand, UNPRIVILEGED } from "./command.ts";
+import { COMMAND, fileOf, pathOf, Running, runCommand, UNPRIVILEGED } from "./command.ts";
 
 /**
  * Goal: exit codes, stdout and stderr of the commands that end by themselves.
- * Method: the command line run from source; unprivileged ones by setpriv, which needs root.
+ * Method: the built command line; unprivileged ones by setpriv, which needs root.
  */
 
 const isRoot = process.getuid?.() === 0;
@@ -292,7 +292,7 @@ status("given --watch, then again every second until Ctrl-C, exit 0", () =>
 );
 
 status("given a reader that goes away, then no error", async () => {
-  const command = `"${process.execPath}" --import ./scripts/typescript.mjs proxy/cli.ts check --config "${good}" | true; echo "\${PIPESTATUS[0]}"`;
+  const command = `"${COMMAND.join('" "')}" check --config "${good}" | true; echo "\${PIPESTATUS[0]}"`;
   const { stdout, stderr } = spawnSync("bash", ["-c", command], { encoding: "utf8" });
   assert.is(stdout, "0\n");
   assert.is(stderr, "");

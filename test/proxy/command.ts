@@ -5,10 +5,10 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 
-/** The command line as a user runs it, from source. */
+/** The command line as a user runs it, built: from source a start takes seconds on a busy machine. */
 
 const root = fileURLToPath(new URL("../..", import.meta.url));
-const COMMAND = [process.execPath, "--import", "./scripts/typescript.mjs", "proxy/cli.ts"];
+export const COMMAND: readonly string[] = [process.execPath, "dist/proxy/cli.js"];
 
 /** A prefix that takes root and every capability away. */
 export const UNPRIVILEGED = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];

@@ -7,11 +7,11 @@ import { connect, createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { fileOf, pathOf, Running, runCommand, UNPRIVILEGED } from "./command.ts";
+import { COMMAND, fileOf, pathOf, Running, runCommand, UNPRIVILEGED } from "./command.ts";
 
 /**
  * Goal: the life of `accelproxy --config`: start, log, signals, reload, every way to end, and traffic meanwhile.
- * Method: the command line from source between real sockets on loopback. Acceleration needs root; without it the
+ * Method: the built command line between real sockets on loopback. Acceleration needs root; without it the
  * same runs plainly.
  */
 
@@ -176,13 +176,9 @@ life("given a reader of the log that goes away, then the proxy goes on, quietly"
     upstreamPort,
     more: `admin: { bind: 'unix:${admin}' }\nlog: { level: debug }`,
   });
-  const child = spawn(
-    process.execPath,
-    ["--import", "./scripts/typescript.mjs", "proxy/cli.ts", "--config", file],
-    {
-      stdio: ["ignore", "pipe", "pipe"],
-    },
-  );
+  const child = spawn(COMMAND[0]!, [...COMMAND.slice(1), "--config", file], {
+    stdio: ["ignore", "pipe", "pipe"],
+  });
   let stderr = "";
   child.stderr.on("data", (text) => {
     stderr += text;
