@@ -321,11 +321,10 @@ const begin = performance.now();
 let saidMs = begin;
 for (;;) {
   const nowMs = performance.now();
-  const due = Math.floor(Math.min((nowMs - begin) / 1e3, seconds) * rate) - counts.skipped;
-  while (counts.started < due) {
+  const due = Math.floor(Math.min((nowMs - begin) / 1e3, seconds) * rate);
+  while (counts.started + counts.skipped < due) {
     if (freeSlots.length > ENDS_MAX / 2) startClient(Number(line));
     else counts.skipped += 1;
-    if (counts.started + counts.skipped >= due + counts.skipped) break;
   }
   giveUp(nowMs);
   driver.run(2, handler);
