@@ -8,7 +8,7 @@ import { type Session, startSession } from "../holding/session.ts";
 import type { Link } from "../lab/lab.ts";
 import { transferOn } from "../load/processes.ts";
 import { alternate, type Row, rowsOf, samplesOf } from "../measure/compare.ts";
-import { cpuBetween, cpuTimeOf } from "../measure/cpu.ts";
+import { cpuBetween, readCpu } from "../measure/cpu.ts";
 import { readSlabUse } from "../measure/slab.ts";
 import { idleSessions } from "./idle-sessions.ts";
 import { startLoopback } from "./loopback.ts";
@@ -139,9 +139,9 @@ async function besideTransfer(context: BenchContext): Promise<Row[]> {
       receiver = startSession(host, "receiver-program");
       await receiver.next("listening");
     }
-    const before = cpuTimeOf(originPid);
+    const before = readCpu(originPid);
     const { bytes, seconds, cpuUs } = await transferOn(host, transfer);
-    const cpu = cpuBetween(before, cpuTimeOf(originPid));
+    const cpu = cpuBetween(before, readCpu(originPid));
     await receiver?.end();
     const cpuSeconds = (cpu.userUs + cpu.systemUs + cpuUs) / 1e6;
     return {

@@ -9,7 +9,7 @@ import type { Host } from "../lab/lab.ts";
 import { summarize } from "../load/percentiles.ts";
 import { runJsonLines, runLoadOn } from "../load/processes.ts";
 import { alternate, type Row, rowsOf, samplesOf } from "../measure/compare.ts";
-import { cpuBetween, cpuTimeOf } from "../measure/cpu.ts";
+import { cpuBetween, readCpu } from "../measure/cpu.ts";
 import { accelproxy } from "../peers/accelproxy.ts";
 import { haproxyTcp } from "../peers/haproxy.ts";
 import { nginxStream } from "../peers/nginx.ts";
@@ -168,12 +168,12 @@ async function observe(
 ): Promise<Observation> {
   const { name, port, pid, counts } = subject;
   const countsBefore = await counts?.();
-  const before = pid === undefined ? undefined : cpuTimeOf(pid);
+  const before = pid === undefined ? undefined : readCpu(pid);
   const perSecond = await runAb(host, port, clients, count);
   const cpu =
     pid === undefined || before === undefined
       ? { userUs: Number.NaN, systemUs: Number.NaN }
-      : cpuBetween(before, cpuTimeOf(pid));
+      : cpuBetween(before, readCpu(pid));
   const hitRate = counts && countsBefore ? hitRateBetween(countsBefore, await counts()) : Number.NaN;
   if (hitRate < HIT_RATE_MIN) {
     if (triesLeft > 0) return observe(host, subject, clients, count, triesLeft - 1);

@@ -8,7 +8,7 @@ import type { BenchContext, Benchmark } from "../context.ts";
 import type { Host } from "../lab/lab.ts";
 import { type Direction, type TransferOptions, transferOn } from "../load/processes.ts";
 import { alternate, type Row, rowsOf, samplesOf } from "../measure/compare.ts";
-import { cpuBetween, cpuTimeOf } from "../measure/cpu.ts";
+import { cpuBetween, readCpu } from "../measure/cpu.ts";
 import { accelproxy } from "../peers/accelproxy.ts";
 import { haproxyTcp } from "../peers/haproxy.ts";
 import { nginxStream } from "../peers/nginx.ts";
@@ -94,12 +94,12 @@ async function observe(
   { port, pid }: Subject,
   load: Omit<TransferOptions, "port">,
 ): Promise<Observation> {
-  const before = pid === undefined ? undefined : cpuTimeOf(pid);
+  const before = pid === undefined ? undefined : readCpu(pid);
   const { bytes, seconds } = await transferOn(host, { ...load, port, turns: TURNS });
   const cpu =
     pid === undefined || before === undefined
       ? { userUs: Number.NaN, systemUs: Number.NaN }
-      : cpuBetween(before, cpuTimeOf(pid));
+      : cpuBetween(before, readCpu(pid));
   const perGib = GIB / bytes / 1e6;
   return {
     throughput: bytes / seconds / 1e9,

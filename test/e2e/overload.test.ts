@@ -6,7 +6,7 @@
 import { readdirSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
-import { cpuBetween, cpuTimeOf } from "../../bench/measure/cpu.ts";
+import { cpuBetween, readCpu } from "../../bench/measure/cpu.ts";
 import { LineClient, type Outcome, serve, sleep } from "./lines.ts";
 import { median, Peer, type PeerConnection } from "./peer.ts";
 import { type ProxyProcess, World } from "./world.ts";
@@ -66,9 +66,9 @@ const openFiles = ({ child }: ProxyProcess): number => readdirSync(`/proc/${chil
 
 /** What it uses of a processor while everybody waits. */
 async function idleShare({ child }: ProxyProcess): Promise<number> {
-  const before = cpuTimeOf(child.pid!);
+  const before = readCpu(child.pid!);
   await sleep(1_000);
-  const { userUs, systemUs } = cpuBetween(before, cpuTimeOf(child.pid!));
+  const { userUs, systemUs } = cpuBetween(before, readCpu(child.pid!));
   return (userUs + systemUs) / 1e6;
 }
 
