@@ -11,6 +11,7 @@ import { check, lastErrno } from "../../native/errno.ts";
 import { Fd } from "../../native/fd.ts";
 import { type Nft, openNft } from "../../native/guard/nft.ts";
 import { libc } from "../../native/libc.ts";
+import { PollSet } from "../../native/net/poll-set.ts";
 import { listenTcp, localEndpoint, newTcpSocket } from "../../native/net/tcp-socket.ts";
 import type { TcpState } from "../../native/repair/image.ts";
 
@@ -22,6 +23,8 @@ export const THEY_WRITE: ReadonlySet<TcpState> = new Set(["ESTABLISHED", "FIN_WA
 const HALF = 40_000;
 const WINDOW = 60_000;
 const CHUNK = 65_536;
+/** How long a handshake on the loopback may take; it is over at once where the machine is not busy. */
+const HANDSHAKE_MS = 5_000;
 const incoming = Buffer.alloc(CHUNK);
 const OPTIONS = ["timestamps", "window_scaling", "sack"] as const;
 
@@ -141,7 +144,7 @@ export class PairMaker implements Disposable {
       6: listenTcp({ address: "::1", port: 0 }, 64),
     };
     this.#run(
-      "add table inet deaf\nadd set inet deaf from { type inet_service ; }\nadd set inet deaf to { type inet_service ; }\nadd chain inet deaf input { type filter hook input priority 0 ; }\nadd rule inet deaf input tcp sport @from drop\nadd rule inet deaf input tcp dport @to drop\n",
+      "add table inet deaf\nadd set inet deaf from { type nf_proto . inet_service ; }\nadd set inet deaf to { type inet_service ; }\nadd chain inet deaf input { type filter hook input priority 0 ; }\nadd rule inet deaf input meta nfproto . tcp sport @from drop\nadd rule inet deaf input tcp dport @to drop\n",
     );
   }
 
@@ -151,7 +154,9 @@ export class PairMaker implements Disposable {
     const listener = this.#listeners[family];
     const ours = newTcpSocket(family, SOCK_NONBLOCK);
     const address = encodeSockaddr(localEndpoint(listener.number));
-    libc.connect(ours.number, address, address.length); // EINPROGRESS; on the loopback it is done by then
+    libc.connect(ours.number, address, address.length); // EINPROGRESS; on the loopback it is mostly done by then
+    using waiting = new PollSet([listener]);
+    if (waiting.wait(HANDSHAKE_MS) === 0) throw new Error(`no connection within ${HANDSHAKE_MS} ms`);
     const theirs = check(
       libc.accept4(listener.number, null, null, SOCK_CLOEXEC | SOCK_NONBLOCK),
       "accept4",
@@ -160,9 +165,12 @@ export class PairMaker implements Disposable {
     return new Pair(ours, new Fd(theirs), "ESTABLISHED");
   }
 
-  /** The peer hears nothing from this port any more: what is sent stays unacknowledged. */
-  deafen(port: number): void {
-    this.#run(`add element inet deaf from { ${port} }\n`);
+  /**
+   * The peer hears nothing from this port any more: what is sent stays unacknowledged. Only of one family, because the
+   * kernel may choose the same port again for a connection of the other one.
+   */
+  #deafen(family: 4 | 6, port: number): void {
+    this.#run(`add element inet deaf from { ipv${family} . ${port} }\n`);
   }
 
   /** Whoever has this port hears nothing. */
@@ -192,7 +200,7 @@ export class PairMaker implements Disposable {
       endOurs();
       return pair;
     }
-    this.deafen(localEndpoint(ours).port);
+    this.#deafen(family, localEndpoint(ours).port);
     upstream.write(ours, length);
     if (!WE_WRITE.has(state)) endOurs();
     if (state === "CLOSING") endTheirs();

@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: a connection in any state, with any queues, is dumped and restored without either side noticing, and the
 // restored socket's image is the original's.
 // Method: all combinations at once on the loopback of a namespace of our own, whose MTU is an Ethernet's. First
@@ -26,7 +25,7 @@ import { type Fill, NEGOTIATIONS, type Pair, PairMaker, sysctl } from "./repair-
 const STATES = TCP_STATES.filter((state) => state !== "SYN_SENT");
 const FILLS: readonly Fill[] = ["empty", "half", "full"];
 const MTU = 1_500;
-const PATIENCE_MS = 10_000;
+const PATIENCE_MS = 20_000;
 
 const sleep = (ms: number): Promise<void> => new Promise((resolve) => setTimeout(resolve, ms));
 
