@@ -26,6 +26,7 @@ const collectionRemedies: Readonly<Record<string, string>> = {
   "upstreams.*.servers": serversExample,
   "upstreams.*.servers[]": `write "- address: 10.0.0.7:8080"`,
   "upstreams.*.pool": `write "pool: { min: 2, max: 32 }", or leave it out`,
+  "upstreams.*.health": `write "health: { interval: 5s }", or leave it out`,
   "listeners[].proxyProtocol": "leave it out",
   admin: `write "admin: { bind: unix:/run/accelproxy.sock }", or leave it out`,
   log: `write "log: { level: info }", or leave it out`,
@@ -94,6 +95,7 @@ const placeNames: Readonly<Record<string, string>> = {
   "upstreams.*": " in an upstream",
   "upstreams.*.servers[]": " in a server",
   "upstreams.*.pool": " in pool",
+  "upstreams.*.health": " in health",
   admin: " in admin",
   log: " in log",
 };

@@ -2,6 +2,9 @@ import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
 import { bad, type Fault, good, nearest, type Parsed, show } from "./problems.ts";
 
+// A path that some server takes to be too long would look like a server that is down.
+const requestPathCharsMax = 1024;
+
 /**
  * A zod schema for one value. `read` sees what stands in the file; its fault travels in the params of a
  * custom issue. An absent key without a default is a fault of its own: `remedy` says what to write.
@@ -109,4 +112,17 @@ export function readName(input: unknown): Parsed<string> {
   if (typeof input !== "string") return bad(`${show(input)} is not a name`, "write a name such as web");
   if (/^[A-Za-z0-9_.-]{1,64}$/.test(input)) return good(input);
   return bad(`${show(input)} is not a name`, "use 1 to 64 letters, digits, dots, dashes and underscores");
+}
+
+/** Reads the path of an HTTP request, with its query if it has one. */
+export function readPath(input: unknown): Parsed<string> {
+  const remedy = "write a path such as /health";
+  if (typeof input !== "string" || !input.startsWith("/")) return bad(`${show(input)} is not a path`, remedy);
+  if (!/^[!-~]+$/.test(input) || input.includes("#")) {
+    return bad(`${show(input)} is not the path of a request`, "encode spaces and other characters as %XX");
+  }
+  if (input.length > requestPathCharsMax) {
+    return bad(`${show(input)} is too long`, `write at most ${requestPathCharsMax} characters`);
+  }
+  return good(input);
 }

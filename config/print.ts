@@ -1,7 +1,7 @@
 import { stringify } from "yaml";
 import { formatAdminBind, formatHostPort } from "./addresses.ts";
 import { formatDuration } from "./durations.ts";
-import type { Config, Listener, Upstream } from "./schema.ts";
+import type { Config, HealthConfig, Listener, Upstream } from "./schema.ts";
 
 /**
  * The effective configuration as YAML: every key of the public interface with its value, defaults included.
@@ -43,6 +43,7 @@ function upstreamKeys(upstream: Upstream) {
   return {
     servers: upstream.servers.map(({ address, ...rest }) => ({ address: formatHostPort(address), ...rest })),
     balance: upstream.balance,
+    maxQueue: upstream.maxQueue,
     connectTimeout: formatDuration(upstream.connectTimeoutMs),
     proxyProtocol,
     sourceAddress,
@@ -54,6 +55,10 @@ function upstreamKeys(upstream: Upstream) {
       maxSynRate: pool.maxSynRate,
       maxAge: formatDuration(pool.maxAgeMs),
     },
-    health,
+    health: health && healthKeys(health),
   };
+}
+
+function healthKeys({ intervalMs, timeoutMs, ...rest }: HealthConfig) {
+  return { interval: formatDuration(intervalMs), timeout: formatDuration(timeoutMs), ...rest };
 }

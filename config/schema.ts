@@ -1,7 +1,7 @@
 import * as z from "zod";
 import { parseAdminBind, parseBind, parseServerAddress } from "./addresses.ts";
 import { type DurationRange, parseDuration } from "./durations.ts";
-import { choice, field, flag, pending, readName, readWholeNumber, wholeNumber } from "./fields.ts";
+import { choice, field, flag, pending, readName, readPath, readWholeNumber, wholeNumber } from "./fields.ts";
 import { good } from "./problems.ts";
 
 // One shape per mapping of the file, with the keys of the public interface; defaults are written as a user
@@ -49,7 +49,7 @@ const serverShape = {
   weight: wholeNumber({ min: 1, max: 256, zeroRemedy: "leave the server out to send it nothing" }).prefault(
     1,
   ),
-  maxConnections: pending(0).prefault(0),
+  maxConnections: wholeNumber({ min: 0, max: connectionsMax }).prefault(0),
 };
 
 /** What a pool holds when the file does not say. */
@@ -66,9 +66,22 @@ const poolShape = {
   maxAge: duration({ minMs: 1000, maxMs: 24 * hourMs }).prefault("60s"),
 };
 
+const checksRange = { min: 1, max: 100 };
+const healthShape = {
+  interval: duration({ minMs: 100, maxMs: hourMs }).prefault("5s"),
+  timeout: duration({ minMs: 1, maxMs: hourMs }).prefault("2s"),
+  unhealthyAfter: wholeNumber(checksRange).prefault(3),
+  healthyAfter: wholeNumber(checksRange).prefault(2),
+  path: field<string | null>(
+    (input) => (input === null ? good(null) : readPath(input)),
+    "write a path such as /health",
+  ).prefault(null),
+};
+
 const upstreamShape = {
   servers: z.array(z.strictObject(serverShape)).min(1),
-  balance: choice(["round-robin"], ["least-connections", "random"]).prefault("round-robin"),
+  balance: choice(["round-robin", "least-connections", "random"]).prefault("round-robin"),
+  maxQueue: wholeNumber({ min: 0, max: connectionsMax }).prefault(1024),
   connectTimeout: duration({ minMs: 1, maxMs: hourMs }).prefault("5s"),
   proxyProtocol: choice(["none"], ["v1", "v2"]).prefault("none"),
   sourceAddress: choice(["proxy"], ["client"]).prefault("proxy"),
@@ -78,7 +91,11 @@ const upstreamShape = {
     .strictObject(poolShape)
     .transform(({ maxAge, ...rest }) => ({ ...rest, maxAgeMs: maxAge }))
     .prefault({}),
-  health: pending(null).prefault(null),
+  health: z
+    .strictObject(healthShape)
+    .transform(({ interval, timeout, ...rest }) => ({ intervalMs: interval, timeoutMs: timeout, ...rest }))
+    .nullable()
+    .default(null),
 };
 
 const upstream = z
@@ -129,6 +146,7 @@ export const keysByPlace: ReadonlyMap<string, readonly string[]> = new Map(
     "upstreams.*": upstreamShape,
     "upstreams.*.servers[]": serverShape,
     "upstreams.*.pool": poolShape,
+    "upstreams.*.health": healthShape,
     admin: adminShape,
     log: logShape,
   }).map(([place, shape]) => [place, Object.keys(shape)]),
@@ -145,3 +163,6 @@ export type Listener = Config["listeners"][number];
 
 /** One entry of `upstreams` with its name. */
 export type Upstream = Config["upstreams"][number];
+
+/** How the servers of an upstream are checked. */
+export type HealthConfig = NonNullable<Upstream["health"]>;

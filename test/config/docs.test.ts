@@ -17,6 +17,7 @@ const titles: Readonly<Record<string, string>> = {
   "upstreams.*": "## `upstreams.NAME`",
   "upstreams.*.servers[]": "### `upstreams.NAME.servers[]`",
   "upstreams.*.pool": "### `upstreams.NAME.pool`",
+  "upstreams.*.health": "### `upstreams.NAME.health`",
   admin: "## `admin`",
   log: "## `log`",
 };
@@ -52,7 +53,7 @@ docs("given the manual's example of problems, then it is what the checks say", (
 
 docs("given the example file, then it has every key except those of later versions", () => {
   const later = new Set(
-    "proxyProtocol accept from tls routes allow deny sourceAddress reuse health httpWorkers user".split(" "),
+    "proxyProtocol accept from tls routes allow deny sourceAddress reuse httpWorkers user".split(" "),
   );
   for (const key of [...keysByPlace.values()].flat()) {
     assert.is(new RegExp(`^[ -]*${key}:`, "m").test(example), !later.has(key), key);

@@ -40,6 +40,7 @@ const defaults: Config = {
       name: "origin",
       servers: [{ address: { host: "10.0.0.7", port: 8080, kind: "ip" }, weight: 1, maxConnections: 0 }],
       balance: "round-robin",
+      maxQueue: 1024,
       connectTimeoutMs: 5000,
       proxyProtocol: "none",
       sourceAddress: "proxy",

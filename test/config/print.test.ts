@@ -60,10 +60,25 @@ const ip = fc.oneof(
 );
 const optional = { requiredKeys: [] as never[] };
 
+const health = fc.record(
+  {
+    interval: duration(100, 3_600_000),
+    timeout: duration(1, 3_600_000),
+    unhealthyAfter: fc.integer({ min: 1, max: 100 }),
+    healthyAfter: fc.integer({ min: 1, max: 100 }),
+    path: fc.oneof(fc.constant(null), fc.stringMatching(/^\/[!"$-~]{0,40}$/)),
+  },
+  optional,
+);
+
 const upstream = fc
   .record({
     servers: fc.uniqueArray(
-      fc.tuple(ip, fc.integer({ min: 1, max: 65535 }), fc.integer({ min: 1, max: 256 })),
+      fc.tuple(
+        ip,
+        fc.integer({ min: 1, max: 65535 }),
+        fc.record({ weight: fc.integer({ min: 1, max: 256 }), maxConnections: fc.nat(1_000_000) }, optional),
+      ),
       {
         minLength: 1,
         maxLength: 4,
@@ -71,7 +86,12 @@ const upstream = fc
       },
     ),
     rest: fc.record(
-      { balance: fc.constant("round-robin"), connectTimeout: duration(1, 3_600_000) },
+      {
+        balance: fc.constantFrom("round-robin", "least-connections", "random"),
+        maxQueue: fc.nat(1_000_000),
+        connectTimeout: duration(1, 3_600_000),
+        health: fc.oneof(fc.constant(null), health),
+      },
       optional,
     ),
     bounds: fc.tuple(fc.nat({ max: 4096 }), fc.integer({ min: 1, max: 4096 })),
@@ -82,7 +102,7 @@ const upstream = fc
   })
   .map(({ servers, rest, bounds: [a, b], pool }) => ({
     ...rest,
-    servers: servers.map(([host, port, weight]) => ({ address: `${host}:${port}`, weight })),
+    servers: servers.map(([host, port, rest]) => ({ address: `${host}:${port}`, ...rest })),
     pool: { ...pool, min: Math.min(a, b), max: Math.max(a, b) },
   }));
 
@@ -156,7 +176,7 @@ print("given any valid config, then its text reads back as the same config and p
 print("given a minimal config, then the text has every key, in units people write", () => {
   const text = formatConfig(
     parsed(
-      `{ listeners: [{ name: "7", bind: "[::]:8001", upstream: o }], upstreams: { o: { servers: [{ address: a:1 }] } }, admin: {} }`,
+      `{ listeners: [{ name: "7", bind: "[::]:8001", upstream: o }], upstreams: { o: { servers: [{ address: a:1 }], health: {} } }, admin: {} }`,
     ),
   );
   for (const key of [...keysByPlace.values()].flat()) assert.match(text, new RegExp(`^[ -]*${key}:`, "m"));
