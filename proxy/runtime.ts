@@ -16,6 +16,7 @@ import { Fd } from "../native/fd.ts";
 import { Gate, type GateShare } from "../pool/gate.ts";
 import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
 import { PoolRegistry } from "../pool/registry.ts";
+import { ServerStates } from "./balance/server-states.ts";
 import type { ListenerShare, ToWorker } from "./engine/messages.ts";
 import type { MovingSession } from "./engine/session-record.ts";
 import { DriverUnavailableError, WorkerHandle } from "./engine/worker-handle.ts";
@@ -33,7 +34,7 @@ import type {
 } from "./status.ts";
 import { Traffic } from "./traffic.ts";
 import type { Estate, Heritage } from "./upgrade/estate.ts";
-import { LiveUpstream, type NamedPool, poolStatus } from "./upstreams.ts";
+import { LiveUpstream, type NamedPool, poolMetrics, poolStatus } from "./upstreams.ts";
 import { version } from "./version.ts";
 
 export interface RuntimeOptions {
@@ -72,6 +73,7 @@ export class Runtime implements ProxyView {
   #workers: readonly WorkerHandle[] = [];
   /** Made with the workers, which it wakes. */
   #descriptors!: GateShare;
+  #states!: ServerStates;
   #keeper: KeeperHandle | undefined;
   #registry: PoolRegistry | undefined;
   #config: Config;
@@ -113,6 +115,7 @@ export class Runtime implements ProxyView {
       workers: this.#workers.length,
       listeners: [...this.#listeners.values()].map((listener) => this.#listenerStatus(listener)),
       pools: this.#pools().map(poolStatus),
+      ...this.#balance(),
     };
   }
 
@@ -130,22 +133,8 @@ export class Runtime implements ProxyView {
   metrics(): MetricsSnapshot {
     return {
       ...this.#traffic.snapshot(),
-      pools: this.#pools().map(({ block, upstream, server }) => ({
-        upstream,
-        server,
-        halfOpen: block.get("halfOpen"),
-        target: block.get("target"),
-        events: {
-          opened: block.get("opened"),
-          leased: block.get("hits"),
-          refreshed: block.get("refreshed"),
-          tainted: block.get("tainted"),
-          vanished: block.get("vanished"),
-          released: block.get("released"),
-          refused: block.get("refused"),
-          cookie: block.get("cookieSightings"),
-        },
-      })),
+      pools: this.#pools().map(poolMetrics),
+      ...this.#balance(),
     };
   }
 
@@ -196,6 +185,7 @@ export class Runtime implements ProxyView {
     const logLevel = config.log.level;
     const count = config.workers === "auto" ? availableParallelism() : config.workers;
     this.#descriptors = Gate.create(new SharedArrayBuffer(4 * count), 0, DESCRIPTORS_PER_SESSION);
+    this.#states = new ServerStates(this.#descriptors.wakeFds);
     if (accelerate) {
       const poolLog = this.#options.log.child({ component: "pool" });
       const { heritage } = this.#options;
@@ -255,6 +245,8 @@ export class Runtime implements ProxyView {
     const upstream = new LiveUpstream(config, {
       names: this.#names,
       registry: this.#registry,
+      states: this.#states,
+      log: this.#options.log.child({ component: "balance" }),
       publish: (share) => this.#tellWorkers({ kind: "upstream", upstream: share }),
       onError: (err) => this.#log.error({ err, upstream: config.name }, "upstream addresses not applied"),
     });
@@ -460,6 +452,14 @@ export class Runtime implements ProxyView {
 
   #pools(): readonly NamedPool[] {
     return [...this.#upstreams.values()].flatMap(({ pools }) => pools);
+  }
+
+  #balance(): Pick<Status, "upstreams" | "servers"> {
+    const upstreams = [...this.#upstreams.values()];
+    return {
+      upstreams: upstreams.map(({ status }) => status),
+      servers: upstreams.flatMap(({ servers }) => servers),
+    };
   }
 
   #listenerStatus({ config: { name }, sockets }: LiveListener): ListenerStatus {

@@ -1,4 +1,4 @@
-import type { ListenerStatus, PoolStatus, Status } from "./status.ts";
+import type { ListenerStatus, PoolStatus, ServerStatus, Status, UpstreamStatus } from "./status.ts";
 
 /** GET /status as tables for a terminal. */
 
@@ -27,12 +27,32 @@ const POOL_COLUMNS: readonly Column<PoolStatus>[] = [
   ["STATE", "left", poolState],
 ];
 
+const UPSTREAM_COLUMNS: readonly Column<UpstreamStatus>[] = [
+  ["UPSTREAM", "left", (row) => row.name],
+  ["BALANCE", "left", (row) => row.balance],
+  ["QUEUED", "right", (row) => String(row.queued)],
+  ["REFUSED", "right", (row) => String(row.refused)],
+];
+
+const SERVER_COLUMNS: readonly Column<ServerStatus>[] = [
+  ["UPSTREAM", "left", (row) => row.upstream],
+  ["SERVER", "left", (row) => row.server],
+  ["WEIGHT", "right", (row) => String(row.weight)],
+  ["ACTIVE", "right", (row) => String(row.active)],
+  ["MAX", "right", (row) => (row.maxConnections === 0 ? "-" : String(row.maxConnections))],
+  ["FAILURES", "right", (row) => String(row.failures)],
+  ["EJECTIONS", "right", (row) => String(row.ejections)],
+  ["STATE", "left", (row) => row.state],
+];
+
 /** Several lines, ending in a newline. Pure. */
 export function formatStatus(status: Status): string {
   const { version, uptimeMs, driver, workers } = status;
   const head = `accelproxy ${version}, up ${formatUptime(uptimeMs)}, ${workers} ${workers === 1 ? "worker" : "workers"} on ${driver}`;
   const pools = status.pools.length === 0 ? "no pools\n" : table(POOL_COLUMNS, status.pools);
-  return `${head}\n\n${table(LISTENER_COLUMNS, status.listeners)}\n${pools}`;
+  const upstreams = table(UPSTREAM_COLUMNS, status.upstreams);
+  const servers = table(SERVER_COLUMNS, status.servers);
+  return `${head}\n\n${table(LISTENER_COLUMNS, status.listeners)}\n${upstreams}\n${servers}\n${pools}`;
 }
 
 /** Columns with their titles, one line a row, ending in a newline. Pure. */

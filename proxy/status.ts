@@ -1,4 +1,6 @@
 /** What a running proxy says about itself: the shapes behind GET /status, GET /metrics and GET /readyz. */
+import type { Policy } from "./balance/policies.ts";
+import type { ServerCondition } from "./balance/server-state.ts";
 
 export const PATHS = ["accelerated", "direct", "replayed", "failed"] as const;
 /** How a session reached its upstream; counted once, when it ends. */
@@ -42,6 +44,28 @@ export interface PoolStatus {
   readonly refused: number;
 }
 
+export interface UpstreamStatus {
+  readonly name: string;
+  readonly balance: Policy;
+  /** Sessions in line for a place at any of its servers, now. */
+  readonly queued: number;
+  /** Sessions that found the line too long, since the start. */
+  readonly refused: number;
+}
+
+export interface ServerStatus {
+  readonly upstream: string;
+  readonly server: string;
+  readonly state: ServerCondition;
+  readonly weight: number;
+  /** Sessions now, and how many there may be; 0: no limit. */
+  readonly active: number;
+  readonly maxConnections: number;
+  /** Connects that failed, and ejections that followed, since the start. */
+  readonly failures: number;
+  readonly ejections: number;
+}
+
 /** GET /status. */
 export interface Status {
   readonly version: string;
@@ -50,6 +74,8 @@ export interface Status {
   readonly workers: number;
   readonly listeners: readonly ListenerStatus[];
   readonly pools: readonly PoolStatus[];
+  readonly upstreams: readonly UpstreamStatus[];
+  readonly servers: readonly ServerStatus[];
 }
 
 /** GET /readyz: ready when there are no reasons against it, each a sentence for people. */
@@ -62,6 +88,14 @@ export interface HistogramCounts {
   readonly boundsSeconds: readonly number[];
   readonly counts: readonly number[];
   readonly sumSeconds: number;
+}
+
+export interface PoolMetrics {
+  readonly upstream: string;
+  readonly server: string;
+  readonly halfOpen: number;
+  readonly target: number;
+  readonly events: Readonly<Record<PoolEvent, number>>;
 }
 
 /** What GET /metrics is made of; counters since the start, exact sums over workers. */
@@ -78,13 +112,9 @@ export interface MetricsSnapshot {
     readonly bytesUpstream: number;
     readonly bytesDownstream: number;
   }[];
-  readonly pools: readonly {
-    readonly upstream: string;
-    readonly server: string;
-    readonly halfOpen: number;
-    readonly target: number;
-    readonly events: Readonly<Record<PoolEvent, number>>;
-  }[];
+  readonly pools: readonly PoolMetrics[];
+  readonly upstreams: readonly UpstreamStatus[];
+  readonly servers: readonly ServerStatus[];
   readonly materialize: HistogramCounts;
   readonly firstByte: Readonly<Record<ConnectionPath, HistogramCounts>>;
 }

@@ -2,12 +2,18 @@
  * The upstreams of the configuration as the main thread keeps them: names resolved, a pool per address, and
  * every engine worker told of each change.
  */
+import { formatHostPort } from "../config/addresses.ts";
 import type { Upstream } from "../config/schema.ts";
 import { type Endpoint, formatEndpoint } from "../native/address.ts";
+import type { Logger } from "../pool/logger.ts";
 import type { PoolEntry, PoolRegistry } from "../pool/registry.ts";
+import { HealthChecks } from "./balance/checks.ts";
+import { Line } from "./balance/line.ts";
+import type { ServerState } from "./balance/server-state.ts";
+import type { ServerStates } from "./balance/server-states.ts";
 import type { ServerShare, UpstreamShare } from "./engine/messages.ts";
 import type { NameWatcher } from "./names.ts";
-import type { PoolStatus } from "./status.ts";
+import type { PoolMetrics, PoolStatus, ServerStatus, UpstreamStatus } from "./status.ts";
 
 type Spec = Parameters<PoolRegistry["hold"]>[0];
 
@@ -15,6 +21,9 @@ interface LiveServer {
   readonly share: ServerShare;
   readonly spec: Spec;
   readonly pool: PoolEntry | undefined;
+  readonly state: ServerState;
+  /** What a check calls it. */
+  readonly host: string;
 }
 
 /** A pool and the upstream and server it belongs to, for the status page. */
@@ -27,6 +36,8 @@ export interface UpstreamsOptions {
   readonly names: NameWatcher;
   /** Undefined: nothing is accelerated. */
   readonly registry: PoolRegistry | undefined;
+  readonly states: ServerStates;
+  readonly log: Logger;
   /** Tells every worker. */
   readonly publish: (share: UpstreamShare) => void;
   readonly onError: (error: unknown) => void;
@@ -36,6 +47,8 @@ export interface UpstreamsOptions {
 export class LiveUpstream {
   readonly config: Upstream;
   readonly #options: UpstreamsOptions;
+  readonly #checks: HealthChecks | undefined;
+  readonly #line: Line;
   readonly #watches: (() => void)[] = [];
   readonly #addresses: (readonly Endpoint[])[];
   #servers: readonly LiveServer[] = [];
@@ -45,6 +58,10 @@ export class LiveUpstream {
     this.config = config;
     this.#options = options;
     this.#addresses = config.servers.map(() => []);
+    const { name: upstream, health } = config;
+    const line = options.states.line(upstream);
+    this.#line = new Line(line);
+    if (health) this.#checks = new HealthChecks({ upstream, config: health, line, log: options.log });
   }
 
   /** Resolves the names, starts the pools and tells the workers. Rejects as PoolRegistry.hold(). */
@@ -72,9 +89,28 @@ export class LiveUpstream {
     );
   }
 
-  /** Lets the pools go. The workers are told by whoever replaces or drops the upstream. */
+  get status(): UpstreamStatus {
+    const { name, balance } = this.config;
+    return { name, balance, queued: this.#line.length, refused: this.#line.refused };
+  }
+
+  get servers(): readonly ServerStatus[] {
+    return this.#servers.map(({ share, state }) => ({
+      upstream: this.config.name,
+      server: formatEndpoint(share.endpoint),
+      state: state.condition,
+      weight: share.weight,
+      active: state.active,
+      maxConnections: share.maxConnections,
+      failures: state.failed,
+      ejections: state.ejections,
+    }));
+  }
+
+  /** Ends the checks and lets the pools go. The workers are told by whoever replaces or drops the upstream. */
   async stop(): Promise<void> {
     for (const unwatch of this.#watches) unwatch();
+    this.#checks?.stop();
     await this.#applying.catch(() => {});
     await this.#letGo(this.#servers);
   }
@@ -88,29 +124,45 @@ export class LiveUpstream {
     const before = this.#servers;
     const seen = new Set<string>();
     const servers: LiveServer[] = [];
-    for (const [index, { weight }] of this.config.servers.entries()) {
+    for (const [index, config] of this.config.servers.entries()) {
       for (const endpoint of this.#addresses[index]!) {
         const key = formatEndpoint(endpoint);
         if (seen.has(key)) continue;
         seen.add(key);
-        servers.push(await this.#server(endpoint, weight));
+        servers.push(await this.#server(endpoint, config));
       }
     }
     this.#servers = servers;
-    const { name, connectTimeoutMs } = this.config;
-    this.#options.publish({ name, connectTimeoutMs, servers: servers.map(({ share }) => share) });
+    const { name, balance: policy, connectTimeoutMs, maxQueue } = this.config;
+    const line = this.#options.states.line(name);
+    const shares = servers.map(({ share }) => share);
+    this.#options.publish({ name, policy, connectTimeoutMs, maxQueue, line, servers: shares });
+    if (this.#checks) {
+      this.#checks.servers = servers.map(({ share: { endpoint }, state, host }) => ({
+        endpoint,
+        state,
+        host,
+      }));
+    }
     await this.#letGo(before);
   }
 
-  async #server(endpoint: Endpoint, weight: number): Promise<LiveServer> {
+  async #server(endpoint: Endpoint, config: Upstream["servers"][number]): Promise<LiveServer> {
     const { min, max, maxSynRate, maxAgeMs } = this.config.pool;
     const spec: Spec = { upstream: this.config.name, server: endpoint, min, max, maxSynRate, maxAgeMs };
     const pool = await this.#options.registry?.hold(spec);
-    return { share: { endpoint, weight, pool: pool?.share }, spec, pool };
+    const state = this.#options.states.hold(this.config.name, endpoint);
+    if (!this.#checks) state.isUnhealthy = false; // found by checks that a reload took away
+    const { weight, maxConnections } = config;
+    const share = { endpoint, weight, maxConnections, pool: pool?.share, state: state.buffer };
+    return { share, spec, pool, state, host: formatHostPort(config.address) };
   }
 
   async #letGo(servers: readonly LiveServer[]): Promise<void> {
-    for (const { spec, pool } of servers) if (pool) await this.#options.registry?.letGo(spec);
+    for (const { spec, pool } of servers) {
+      this.#options.states.letGo(spec.upstream, spec.server);
+      if (pool) await this.#options.registry?.letGo(spec);
+    }
   }
 }
 
@@ -130,5 +182,25 @@ export function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
     tainted: block.get("tainted"),
     vanished: block.get("vanished"),
     refused: block.get("refused"),
+  };
+}
+
+/** A pool as GET /metrics counts it. */
+export function poolMetrics({ block, upstream, server }: NamedPool): PoolMetrics {
+  return {
+    upstream,
+    server,
+    halfOpen: block.get("halfOpen"),
+    target: block.get("target"),
+    events: {
+      opened: block.get("opened"),
+      leased: block.get("hits"),
+      refreshed: block.get("refreshed"),
+      tainted: block.get("tainted"),
+      vanished: block.get("vanished"),
+      released: block.get("released"),
+      refused: block.get("refused"),
+      cookie: block.get("cookieSightings"),
+    },
   };
 }

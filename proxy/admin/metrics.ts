@@ -17,6 +17,7 @@ export async function formatMetrics(snapshot: MetricsSnapshot): Promise<string> 
   const registry = new Registry();
   addConnections(registry, snapshot);
   addPools(registry, snapshot);
+  addServers(registry, snapshot);
   addHistogram(registry, "materialize_seconds", "Time to build an established socket from a half-open one", [
     [{}, snapshot.materialize],
   ]);
@@ -63,6 +64,28 @@ function addPools(registry: Registry, { pools }: MetricsSnapshot): void {
     halfOpen.set({ upstream, server }, pool.halfOpen);
     target.set({ upstream, server }, pool.target);
     for (const event of POOL_EVENTS) events.inc({ upstream, server, event }, pool.events[event]);
+  }
+}
+
+function addServers(registry: Registry, { upstreams, servers }: MetricsSnapshot): void {
+  const queued = gauge(registry, "upstream_queued", "Sessions in line for a place at a server", ["upstream"]);
+  const refused = counter(registry, "upstream_refused_total", "Sessions that found the line too long", [
+    "upstream",
+  ]);
+  for (const { name: upstream, ...status } of upstreams) {
+    queued.set({ upstream }, status.queued);
+    refused.inc({ upstream }, status.refused);
+  }
+  const labels = ["upstream", "server"] as const;
+  const up = gauge(registry, "server_up", "1 while the server is neither ejected nor unhealthy", labels);
+  const active = gauge(registry, "server_connections_active", "Sessions at the server now", labels);
+  const failures = counter(registry, "server_connect_failures_total", "Connects that failed", labels);
+  const ejections = counter(registry, "server_ejections_total", "Times the server was ejected", labels);
+  for (const { upstream, server, ...status } of servers) {
+    up.set({ upstream, server }, status.state === "up" ? 1 : 0);
+    active.set({ upstream, server }, status.active);
+    failures.inc({ upstream, server }, status.failures);
+    ejections.inc({ upstream, server }, status.ejections);
   }
 }
 

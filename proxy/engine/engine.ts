@@ -19,6 +19,7 @@ import { Fd } from "../../native/fd.ts";
 import { Memory } from "../../native/memory.ts";
 import { Gate, type GateShare } from "../../pool/gate.ts";
 import type { Logger } from "../../pool/logger.ts";
+import { Line } from "../balance/line.ts";
 import type { EngineCounters } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driver.ts";
@@ -148,11 +149,12 @@ export class Engine implements SessionServices, CompletionHandler {
   }
 
   setUpstream(share: UpstreamShare): void {
-    const upstream = new UpstreamServers(share, this.#takers);
+    const upstream = this.#upstream(share, this.#upstreams.get(share.name)?.line);
     this.#upstreams.set(share.name, upstream);
     for (const listener of this.#listeners.values()) {
       if (listener.share.upstream === share.name) listener.upstream = upstream;
     }
+    upstream.line.serve(nowMs()); // perhaps with a server that has room
   }
 
   dropUpstream(name: string): void {
@@ -167,8 +169,10 @@ export class Engine implements SessionServices, CompletionHandler {
     const gate = known?.gates[0] ?? new Gate(share.gate, this.#worker);
     gate.limit = share.maxConnections;
     if (known) {
+      const { line } = known.upstream;
       known.share = share;
       known.upstream = upstream;
+      line.serve(nowMs()); // the new one may have room for those who waited at the old one
       return;
     }
     const listener: Accepting = {
@@ -246,6 +250,7 @@ export class Engine implements SessionServices, CompletionHandler {
     else if (slot === WAKE_SLOT) {
       this.#onWake();
       this.#resume();
+      for (const { line } of this.#upstreams.values()) line.serve(nowMs());
     } else this.#onAccepted(this.#bySlot.get(slot)!, result);
   }
 
@@ -378,10 +383,18 @@ export class Engine implements SessionServices, CompletionHandler {
   /** For sessions whose listener is gone: they go on as after a reload that removed it. */
   #formerListener(share: ListenerShare): Accepting {
     const { upstream: name, gate } = share;
-    const gone: UpstreamShare = { name, connectTimeoutMs: 0, servers: [] };
+    const line = Line.create(gate.wakeFds);
+    const gone = {
+      name,
+      policy: "round-robin",
+      connectTimeoutMs: 0,
+      maxQueue: 0,
+      line,
+      servers: [],
+    } as const;
     return {
       share,
-      upstream: this.#upstreams.get(name) ?? new UpstreamServers(gone, undefined),
+      upstream: this.#upstreams.get(name) ?? this.#upstream(gone),
       slot: NONE,
       fd: Fd.none(),
       gates: [new Gate(gate, this.#worker), this.#descriptors],
@@ -390,6 +403,10 @@ export class Engine implements SessionServices, CompletionHandler {
       client: NONE,
       at: 0,
     };
+  }
+
+  #upstream(share: UpstreamShare, line = new Line(share.line, this.#worker)): UpstreamServers {
+    return new UpstreamServers(share, line, this.#takers, this.log);
   }
 
   #fireDeadlines(now: number): void {

@@ -5,6 +5,8 @@ import type { GateShare } from "../../pool/gate.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
 import type { LogMessage } from "../../pool/logger.ts";
 import type { PoolShare } from "../../pool/pool-block.ts";
+import type { LineShare } from "../balance/line.ts";
+import type { Policy } from "../balance/policies.ts";
 import type { MovingSession } from "./session-record.ts";
 
 export interface WorkerData {
@@ -37,12 +39,18 @@ export interface ListenerShare {
 export interface ServerShare {
   readonly endpoint: Endpoint;
   readonly weight: number;
+  readonly maxConnections: number;
   readonly pool: PoolShare | undefined;
+  /** Of ServerState. */
+  readonly state: SharedArrayBuffer;
 }
 
 export interface UpstreamShare {
   readonly name: string;
+  readonly policy: Policy;
   readonly connectTimeoutMs: number;
+  readonly maxQueue: number;
+  readonly line: LineShare;
   readonly servers: readonly ServerShare[];
 }
 

@@ -3,12 +3,21 @@
  * exists are those in which a session leaves its engine, and to which one that arrives moves from free.
  */
 
-export type SessionState = "free" | "waiting" | "connecting" | "unproven" | "judging" | "open" | "closing";
+export type SessionState =
+  | "free"
+  | "waiting"
+  | "queued"
+  | "connecting"
+  | "unproven"
+  | "judging"
+  | "open"
+  | "closing";
 
 const MOVES = {
   free: ["waiting", "connecting", "unproven", "open"],
-  waiting: ["connecting", "unproven", "closing", "free"],
-  connecting: ["open", "closing", "free"],
+  waiting: ["queued", "connecting", "unproven", "closing", "free"],
+  queued: ["waiting", "connecting", "unproven", "closing"],
+  connecting: ["queued", "open", "closing", "free"],
   unproven: ["open", "judging", "closing", "free"],
   judging: ["connecting", "closing"],
   open: ["closing", "free"],

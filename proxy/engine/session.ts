@@ -1,7 +1,7 @@
 /**
  * One client and its upstream connection.
  *
- *             first bytes, EOF or takeAfter
+ *             first bytes, EOF or takeAfter; every server full: queued until one has room
  *   waiting ───────────────┬── pool has one ──▶ unproven ──bytes, FIN or an ACK of data──▶ open
  *      │                   │                       │ reset                                 ▲
  *      │                   │                       ▼                                       │
@@ -17,11 +17,11 @@
  *
  * A session can leave: suspend() cancels its requests, which may still bring bytes or say how many went out, and
  * begins no others; leave() then makes a record of it, and adopt() goes on from one. Waiting, connecting, unproven and
- * open leave as they are, judging becomes connecting or closing first, closing ends.
+ * open leave as they are, queued as waiting, judging becomes connecting or closing first, closing ends.
  *
  * Read DESIGN.md section 6 and pool/entry-table.ts first.
  */
-import { ECANCELED } from "../../native/abi/errno.ts";
+import { EADDRNOTAVAIL, ECANCELED } from "../../native/abi/errno.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { setLingerZero } from "../../native/sockopt.ts";
 import type { Ending } from "../../pool/entry-table.ts";
@@ -29,6 +29,7 @@ import type { ConnectionPath } from "../status.ts";
 import type { ListenerState, SessionServices } from "./engine.ts";
 import * as limits from "./limits.ts";
 import { Relay, type RelayOwner } from "./relay.ts";
+import { type PlaceOwner, SessionPlace } from "./session-place.ts";
 import { type MovingSession, PORTABLE_STATES, type PortableState } from "./session-record.ts";
 import { OP } from "./session-requests.ts";
 import { assertMove, type SessionState } from "./session-state.ts";
@@ -36,7 +37,7 @@ import type { Server } from "./upstream.ts";
 
 const NONE = -1;
 
-export class Session implements RelayOwner {
+export class Session implements RelayOwner, PlaceOwner {
   readonly slot: number;
   state: SessionState = "free";
   /** Where its client came from; set by begin(). */
@@ -47,7 +48,7 @@ export class Session implements RelayOwner {
   listIndex = NONE;
   readonly #services: SessionServices;
   readonly #relay: Relay;
-  #server: Server | undefined;
+  readonly #place: SessionPlace;
   #path: ConnectionPath = "failed";
   #serversTried = 0;
   /** When it went to the upstream; 0 once the first byte came back. */
@@ -60,13 +61,14 @@ export class Session implements RelayOwner {
     this.slot = slot;
     this.#services = services;
     this.#relay = new Relay(slot, services, this);
+    this.#place = new SessionPlace(this);
   }
 
   /** Begins with an accepted socket, which the session owns from now on. */
   begin(listener: ListenerState, client: number, nowMs: number): void {
     this.listener = listener;
     this.#relay.begin(client, listener.share.route);
-    this.#server = undefined;
+    this.#place.begin();
     this.#path = "failed";
     this.#serversTried = 0;
     this.#startedMs = nowMs;
@@ -80,14 +82,14 @@ export class Session implements RelayOwner {
   adopt(listener: ListenerState, { record, sockets }: MovingSession, nowMs: number): void {
     this.listener = listener;
     this.#relay.adopt(sockets.client, listener.share.route, record);
-    this.#server = listener.upstream.named(record.server);
+    this.#place.adopt(record.server);
     this.#path = record.path;
     this.#serversTried = record.serversTried;
     this.#startedMs = record.firstByteAgeMs === undefined ? 0 : nowMs - record.firstByteAgeMs;
     this.#lastActivityMs = nowMs - record.idleMs;
     this.#connectDeadlineMs = nowMs + record.connectLeftMs;
     if (sockets.upstream !== undefined)
-      this.#relay.upstream.adopt(this.#server, sockets.upstream, record.lease);
+      this.#relay.upstream.adopt(this.#place.server, sockets.upstream, record.lease);
     this.#move(record.state, nowMs);
     this.#stateSinceMs = nowMs - record.stateAgeMs;
     this.#resume(record.state, nowMs);
@@ -95,6 +97,10 @@ export class Session implements RelayOwner {
 
   /** Cancels what is under way and begins nothing new, until leave(). False: it ends or judges a reset, ask later. */
   suspend(): boolean {
+    if (this.state === "queued") {
+      this.#place.leaveLine();
+      this.#move("waiting", this.#stateSinceMs - this.listener.share.takeAfterMs); // whose time is over
+    }
     if (!(PORTABLE_STATES as readonly SessionState[]).includes(this.state)) return false;
     this.#relay.isSuspended = true;
     this.#relay.requests.cancelAll();
@@ -120,7 +126,7 @@ export class Session implements RelayOwner {
       state,
       listener: this.listener.share.name,
       upstream: this.listener.upstream.name,
-      server: this.#server?.name,
+      server: this.#place.server?.name,
       lease,
       path: this.#path,
       serversTried: this.#serversTried,
@@ -131,6 +137,7 @@ export class Session implements RelayOwner {
     };
     driver.disown(sockets.client);
     if (sockets.upstream !== undefined) driver.disown(sockets.upstream);
+    this.#place.leave();
     this.#free(nowMs);
     return { record, sockets };
   }
@@ -171,8 +178,11 @@ export class Session implements RelayOwner {
       case "waiting":
         this.#attach(nowMs);
         break;
+      case "queued":
+        this.#close("reset", nowMs);
+        break;
       case "connecting":
-        this.#tryNextServer(nowMs);
+        this.#onUnreachable(nowMs);
         break;
       case "unproven":
         this.#watchUnproven(nowMs);
@@ -225,6 +235,7 @@ export class Session implements RelayOwner {
 
   #prove(nowMs: number): void {
     this.#relay.proof.prove();
+    this.#place.reached();
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
   }
@@ -236,16 +247,28 @@ export class Session implements RelayOwner {
 
   // --- the upstream connection ------------------------------------------------------------------------------------
 
-  /** Gets an upstream connection: from the pool, else by an ordinary connect. */
   #attach(nowMs: number): void {
-    const server = this.listener.upstream.next();
-    if (!server) {
-      this.#close("reset", nowMs); // every name of the upstream failed to resolve
-      return;
-    }
-    this.#server = server;
     this.#startedMs = nowMs;
     this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
+    this.#place.find(nowMs);
+  }
+
+  /** Waits for its turn as long as a connect may take. */
+  onQueued(nowMs: number): void {
+    this.#move("queued", nowMs);
+    this.#deadline(this.#connectDeadlineMs);
+  }
+
+  /** Gets a connection to the server: from its pool, else by an ordinary connect. */
+  onServer(server: Server | undefined, nowMs: number): void {
+    if (!server) {
+      this.#close("reset", nowMs);
+      return;
+    }
+    if (this.#serversTried > 0 || this.state === "connecting") {
+      this.#connect(nowMs);
+      return;
+    }
     const startedMs = performance.now();
     if (!this.#relay.upstream.take(server)) {
       this.#path = "direct";
@@ -267,6 +290,7 @@ export class Session implements RelayOwner {
       this.#prove(nowMs);
     } else if (look === "lost") {
       this.#path = "failed";
+      this.#place.failed(nowMs);
       this.#close("reset", nowMs);
     } else {
       this.#deadline(this.#stateSinceMs + look);
@@ -293,14 +317,14 @@ export class Session implements RelayOwner {
   #replay(nowMs: number): void {
     this.#path = "replayed";
     this.#relay.proof.replay();
-    this.#services.log.debug({ server: this.#server?.name }, "replaying a first flight");
+    this.#services.log.debug({ server: this.#place.server?.name }, "replaying a first flight");
     this.#relay.dropUpstream("passive");
     this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
     this.#connect(nowMs);
   }
 
   #connect(nowMs: number): void {
-    const server = this.#server!;
+    const server = this.#place.server!;
     if (this.state !== "connecting") this.#move("connecting", nowMs);
     if (this.#relay.isSuspended) return;
     this.#serversTried += 1;
@@ -324,25 +348,31 @@ export class Session implements RelayOwner {
   #onConnected(result: number, nowMs: number): void {
     if (result === -ECANCELED && !this.#relay.upstream.isEstablished) return; // leave() says what becomes of it
     if (result < 0 && result !== -ECANCELED) {
-      this.#services.log.debug({ server: this.#server?.name, errno: -result }, "connect failed");
-      this.#tryNextServer(nowMs);
+      this.#services.log.debug({ server: this.#place.server?.name, errno: -result }, "connect failed");
+      if (result === -EADDRNOTAVAIL) this.#tryNextServer(nowMs);
+      else this.#onUnreachable(nowMs);
       return;
     }
+    this.#place.reached();
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
     this.#relay.goOnDown();
     this.#relay.goOnUp(nowMs);
   }
 
+  #onUnreachable(nowMs: number): void {
+    this.#place.failed(nowMs);
+    this.#tryNextServer(nowMs);
+  }
+
   #tryNextServer(nowMs: number): void {
     this.#relay.dropUpstream("passive");
-    const { upstream } = this.listener;
-    if (this.#serversTried >= upstream.size || nowMs >= this.#connectDeadlineMs) {
+    if (this.#serversTried >= this.listener.upstream.size || nowMs >= this.#connectDeadlineMs) {
       this.#close("reset", nowMs);
       return;
     }
-    this.#server = upstream.after(this.#server!);
-    this.#connect(nowMs);
+    this.#place.leaveForGood();
+    this.#place.find(nowMs);
   }
 
   /** Goes on where another engine stopped. */
@@ -357,9 +387,8 @@ export class Session implements RelayOwner {
       case "connecting":
         if (!relay.hasClientSpoken) relay.listenToClient();
         this.#serversTried -= 1; // the same one again
-        this.#server ??= this.listener.upstream.next();
-        if (this.#server) this.#connect(nowMs);
-        else this.#close("reset", nowMs);
+        if (this.#place.server) this.#connect(nowMs);
+        else this.#place.find(nowMs);
         break;
       case "unproven":
       case "open":
@@ -395,6 +424,7 @@ export class Session implements RelayOwner {
     const relay = this.#relay;
     const reached = this.state === "open" || this.state === "unproven" || this.state === "judging";
     counters.countPath(this.listener.share.route, reached ? this.#path : "failed");
+    this.#place.leaveLine();
     this.#move("closing", nowMs);
     this.#deadline(nowMs + limits.CLOSE_LIMIT);
     relay.requests.cancelClient();
@@ -403,6 +433,7 @@ export class Session implements RelayOwner {
       if (relay.upstream.isOpen) setLingerZero(relay.upstream.fd);
     }
     relay.dropUpstream(ending);
+    this.#place.leave();
     driver.close(relay.client);
     if (relay.requests.isIdle) this.#end(nowMs);
   }

@@ -34,6 +34,21 @@ export class FakeProxy implements ProxyView {
 }
 
 const server = "10.0.0.7:8080";
+const balance: Pick<Status, "upstreams" | "servers"> = {
+  upstreams: [{ name: "origin", balance: "round-robin", queued: 2, refused: 5 }],
+  servers: [
+    {
+      upstream: "origin",
+      server,
+      state: "ejected",
+      weight: 3,
+      active: 7,
+      maxConnections: 9,
+      failures: 11,
+      ejections: 1,
+    },
+  ],
+};
 
 export const fakeStatus: Status = {
   version: "1.2.3",
@@ -58,6 +73,7 @@ export const fakeStatus: Status = {
       refused: 4,
     },
   ],
+  ...balance,
 };
 
 const none: HistogramCounts = { boundsSeconds: [0.1], counts: [0, 0], sumSeconds: 0 };
@@ -86,6 +102,7 @@ export const fakeMetrics: MetricsSnapshot = {
       },
     },
   ],
+  ...balance,
   materialize: { boundsSeconds: [0.00001, 0.0001], counts: [5, 3, 2], sumSeconds: 0.00123 },
   firstByte: {
     accelerated: { boundsSeconds: [0.1], counts: [7, 1], sumSeconds: 0.9 },

@@ -11,6 +11,8 @@ import { check } from "../../../native/errno.ts";
 import { EventFd } from "../../../native/eventfd.ts";
 import { libc } from "../../../native/libc.ts";
 import { Gate } from "../../../pool/gate.ts";
+import { Line } from "../../../proxy/balance/line.ts";
+import { ServerState } from "../../../proxy/balance/server-state.ts";
 import { EngineCounters } from "../../../proxy/engine/counters.ts";
 import type { Driver } from "../../../proxy/engine/driver.ts";
 import { Engine } from "../../../proxy/engine/engine.ts";
@@ -120,6 +122,7 @@ class Scene {
   readonly client: End;
   upstream!: End;
   readonly #server = listen();
+  readonly #state = new ServerState();
   readonly #front = listen();
   readonly #share: ListenerShare;
   #at = 0;
@@ -130,9 +133,12 @@ class Scene {
     const endpoint = { address: "127.0.0.1", port: this.#server.port };
     const upstream = {
       name: "u",
+      policy: "round-robin",
       connectTimeoutMs: 5_000,
-      servers: [{ endpoint, weight: 1, pool: undefined }],
-    };
+      maxQueue: 0,
+      line: Line.create(new SharedArrayBuffer(4)),
+      servers: [{ endpoint, weight: 1, maxConnections: 0, pool: undefined, state: this.#state.buffer }],
+    } as const;
     this.#share = {
       id: 1,
       name: "l",
@@ -188,6 +194,11 @@ class Scene {
     const copies = structuredClone(sessions);
     this.stages[this.#at]!.engine.adopt(this.#share, copies);
     return true;
+  }
+
+  /** Sessions that have a place at the server, over both engines. */
+  get places(): number {
+    return this.#state.active;
   }
 
   get sessions(): number {
@@ -248,6 +259,7 @@ for (const [from, to] of [
       assert.is(it.upstream.got.digest("hex"), it.client.sent.digest("hex"));
       assert.ok(it.moves > 100, `${it.moves} moves`);
       it.until("no session left", () => it.sessions === 0);
+      assert.is(it.places, 0);
       console.log(`  ${named}: ${it.moves} moves, ${it.client.received + it.upstream.received} bytes`);
     });
   });
@@ -265,7 +277,9 @@ for (const [from, to] of [
       };
       it.until("the end at the upstream", () => it.upstream.hasEnded, pump);
       assert.is(it.upstream.received, 5);
+      assert.is(it.places, 1);
       assert.ok(it.move(), "half closed, it moves too");
+      assert.is(it.places, 1);
       it.upstream.write(Buffer.from("goodbye"));
       it.upstream.end();
       it.until("the end at the client", () => it.client.hasEnded, pump);
