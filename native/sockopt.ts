@@ -39,6 +39,14 @@ export function setNoDelay(fd: number): void {
   setInt(fd, so.IPPROTO_TCP, tcp.TCP_NODELAY, 1, "TCP_NODELAY");
 }
 
+/**
+ * Of a socket about to connect: has the ACK of the SYN-ACK wait up to 0.2 s for data to leave with, and nothing else
+ * (net/ipv4/tcp_input.c tcp_rcv_synsent_state_process(); on a listener it means something different).
+ */
+export function deferHandshakeAck(fd: number): void {
+  setInt(fd, so.IPPROTO_TCP, tcp.TCP_DEFER_ACCEPT, 1, "TCP_DEFER_ACCEPT");
+}
+
 export function setV6Only(fd: number, on: boolean): void {
   setInt(fd, so.IPPROTO_IPV6, so.IPV6_V6ONLY, on ? 1 : 0, "IPV6_V6ONLY");
 }

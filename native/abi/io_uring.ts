@@ -60,6 +60,7 @@ export const IORING_ASYNC_CANCEL_ANY = 1 << 2; // 5.19
 // io_uring_cqe.flags. The buffer id is in the upper 16 bits.
 export const IORING_CQE_F_BUFFER = 1 << 0;
 export const IORING_CQE_F_MORE = 1 << 1;
+export const IORING_CQE_F_SOCK_NONEMPTY = 1 << 2; // 5.19
 export const IORING_CQE_BUFFER_SHIFT = 16;
 
 // Limits the kernel enforces: IORING_MAX_ENTRIES, IORING_MAX_CQ_ENTRIES, entries of a provided-buffer ring.

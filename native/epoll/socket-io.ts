@@ -3,7 +3,7 @@
  * both drivers speak one language.
  */
 import { EINPROGRESS, EINTR } from "../abi/errno.ts";
-import { MSG_DONTWAIT, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK } from "../abi/socket.ts";
+import { MSG_DONTWAIT, MSG_MORE, MSG_NOSIGNAL, SOCK_CLOEXEC, SOCK_NONBLOCK } from "../abi/socket.ts";
 import { check, lastErrno, SyscallError } from "../errno.ts";
 import { libc } from "../libc.ts";
 import { takeSocketError } from "../sockopt.ts";
@@ -37,8 +37,10 @@ export function receiveInto(fd: number, address: number, length: number): number
   return retried(() => Number(libc.recvAt(fd, address, length, MSG_DONTWAIT)));
 }
 
-export function sendFrom(fd: number, address: number, length: number): number {
-  return retried(() => Number(libc.sendtoAt(fd, address, length, MSG_DONTWAIT | MSG_NOSIGNAL, 0, 0)));
+/** With `more` the last segment waits for what follows. */
+export function sendFrom(fd: number, address: number, length: number, more: boolean): number {
+  const flags = MSG_DONTWAIT | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
+  return retried(() => Number(libc.sendtoAt(fd, address, length, flags, 0, 0)));
 }
 
 /** Starts connecting a non-blocking socket: 0, -EINPROGRESS, or what went wrong at once. */

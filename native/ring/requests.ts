@@ -19,6 +19,7 @@ export const CANCELLED = 1; // cancel() named it: it must not be queued again
 export const PATIENT = 2; // a receive that had data the last time it found no buffer
 export const PARKED = 4; // in the queue for a buffer
 export const BULK = 8; // a receive into a large buffer, as long as there is one
+export const MORE = 16; // a send whose last segment waits for the next one
 
 const NONE = -1;
 

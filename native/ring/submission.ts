@@ -21,7 +21,7 @@ import {
   SQE_WORDS,
 } from "../abi/io_uring.ts";
 import { POLLIN } from "../abi/poll.ts";
-import { MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK } from "../abi/socket.ts";
+import { MSG_MORE, MSG_NOSIGNAL, MSG_WAITALL, SOCK_CLOEXEC, SOCK_NONBLOCK } from "../abi/socket.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
 
@@ -103,13 +103,16 @@ export class SubmissionQueue {
     this.#words[this.#entry(op, fd, userData) + buf_group] = group;
   }
 
-  /** Sends all bytes: with MSG_WAITALL the kernel itself continues a short send on a stream (Linux 5.19). */
-  send(fd: number, address: number, length: number, userData: number): void {
+  /**
+   * Sends all bytes: with MSG_WAITALL the kernel itself continues a short send on a stream (Linux 5.19). With `more`
+   * the last segment waits for what follows.
+   */
+  send(fd: number, address: number, length: number, userData: number, more = false): void {
     const at = this.#entry(IORING_OP_SEND, fd, userData);
     this.#words[at + addr] = address | 0;
     this.#words[at + addr + 1] = (address / 2 ** 32) | 0;
     this.#words[at + len] = length;
-    this.#words[at + op_flags] = MSG_WAITALL | MSG_NOSIGNAL;
+    this.#words[at + op_flags] = MSG_WAITALL | MSG_NOSIGNAL | (more ? MSG_MORE : 0);
   }
 
   /** Connects; copies the socket address, of at most 128 bytes. */

@@ -5,7 +5,7 @@
  * - One driver belongs to one thread. Only the eventfd of wake() crosses threads.
  * - A request is named by (slot, tag): slot 0 .. SLOT_MAX, tag any signed 32-bit integer; anything else throws
  *   RangeError. Both come back unchanged. Two requests in progress should differ, else cancel() means the newest.
- * - Every request completes exactly once with more = false, in any order. Until then it holds its connection:
+ * - Every request completes exactly once, in any order. Until then it holds its connection:
  *   close() gives up the number at once, but the peer sees the end only after the last request on it is over.
  *   So cancel first, then close.
  * - Requests on blocking and on non-blocking descriptors behave alike; a driver may make one non-blocking.
@@ -29,8 +29,9 @@ export const SOCKADDR_BYTES_MAX = 128;
 export interface CompletionHandler {
   /**
    * One completion of the request queued as (slot, tag). `result` is >= 0 or -errno. `bufferId` is the
-   * buffer a recv() filled with `result` bytes, the caller's until release(); -1 otherwise. `more` says that
-   * the request stays armed. What it throws leaves run(); the remaining completions come with the next run().
+   * buffer a recv() filled with `result` bytes, the caller's until release(); -1 otherwise. `more` says of a
+   * wake-up that it stays armed, and of a recv() that something is there behind its bytes, more of them or their
+   * end, as far as the driver knows. What it throws leaves run(); the remaining completions come with the next run().
    */
   complete(slot: number, tag: number, result: number, bufferId: number, more: boolean): void;
 }
@@ -73,9 +74,11 @@ export interface Driver {
    * the socket. One send at a time per socket: two interleave. Keep `length` within a few socket buffers: a
    * send that had to wait for room 128 times goes on in a kernel thread of its own (io_uring/poll.c,
    * APOLL_MAX_RETRY), rightly but at more cost. An address computed for each call costs a number object of 16
-   * bytes, the only one per request; addresses read from a plain array of mixed elements cost none.
+   * bytes, the only one per request; addresses read from a plain array of mixed elements cost none. `more` promises
+   * that another send or the end follows at once, so that the last segment can wait for it and carry it (MSG_MORE);
+   * were the promise broken, it would leave after 0.2 s (tcp_check_probe_timer()).
    */
-  send(fd: number, address: number, length: number, slot: number, tag: number): void;
+  send(fd: number, address: number, length: number, slot: number, tag: number, more?: boolean): void;
 
   /**
    * Connects to the socket address at `sockaddr`, which is copied: it only has to be valid until this call

@@ -245,8 +245,8 @@ export class Engine implements SessionServices, CompletionHandler {
 
   // CompletionHandler
 
-  complete(slot: number, tag: number, result: number, bufferId: number): void {
-    if (slot < LISTENER_SLOTS) this.#sessions[slot]!.complete(tag, result, bufferId, nowMs());
+  complete(slot: number, tag: number, result: number, bufferId: number, more: boolean): void {
+    if (slot < LISTENER_SLOTS) this.#sessions[slot]!.complete(tag, result, bufferId, more, nowMs());
     else if (slot === WAKE_SLOT) {
       this.#onWake();
       this.#resume();

@@ -26,7 +26,16 @@ import {
 import { SyscallError } from "../../native/errno.ts";
 import { copyMemory, Memory } from "../../native/memory.ts";
 import { closeDescriptor, drainEventfd, shutdownSocket } from "../../native/ring/direct.ts";
-import { ACCEPT, BULK, CANCELLED, CONNECT, RECV, RequestTable, SEND } from "../../native/ring/requests.ts";
+import {
+  ACCEPT,
+  BULK,
+  CANCELLED,
+  CONNECT,
+  MORE,
+  RECV,
+  RequestTable,
+  SEND,
+} from "../../native/ring/requests.ts";
 import {
   type CompletionHandler,
   type Driver,
@@ -97,12 +106,13 @@ class EpollDriver implements Driver {
     this.#queue.push(index);
   }
 
-  send(fd: number, address: number, length: number, slot: number, tag: number): void {
+  send(fd: number, address: number, length: number, slot: number, tag: number, more = false): void {
     if (!(length >= 0 && length <= SEND_BYTES_MAX)) throw new RangeError(`send of ${length} bytes`);
     const index = this.#open(SEND, fd, slot, tag);
     this.#sendAt[index] = address;
     this.#sendLeft[index] = length;
     this.#sendDone[index] = 0;
+    if (more) this.#requests.mark(index, MORE);
     this.#queue.push(index);
   }
 
@@ -281,7 +291,10 @@ class EpollDriver implements Driver {
     const result = receiveInto(fd, this.buffers.address(bufferId), size);
     // Less than a buffer was all there was; more brings another edge.
     if (result < size) this.#known[fd] = this.#known[fd]! & ~READABLE;
-    if (result > 0) return this.#finish(index, result, bufferId, handler);
+    if (result > 0) {
+      const isMore = (this.#known[fd]! & (READABLE | ENDED)) !== 0;
+      return this.#finish(index, result, bufferId, handler, isMore);
+    }
     this.buffers.release(bufferId);
     if (result !== -EAGAIN) return this.#finish(index, result, NONE, handler);
     this.#known[fd] = this.#known[fd]! & ~ENDED;
@@ -298,7 +311,8 @@ class EpollDriver implements Driver {
 
   #trySend(index: number, handler: CompletionHandler): number {
     const fd = this.#requests.fdOf(index);
-    const result = sendFrom(fd, this.#sendAt[index]!, this.#sendLeft[index]!);
+    const more = this.#requests.has(index, MORE);
+    const result = sendFrom(fd, this.#sendAt[index]!, this.#sendLeft[index]!, more);
     if (result === -EAGAIN) return this.#waitWriter(fd, index, handler);
     const done = this.#sendDone[index]!;
     if (result < 0) return this.#finish(index, done > 0 ? done : result, NONE, handler);
@@ -419,7 +433,7 @@ class EpollDriver implements Driver {
     closeDescriptor(fd);
   }
 
-  #finish(index: number, result: number, bufferId: number, handler: CompletionHandler): number {
+  #finish(index: number, result: number, bufferId: number, handler: CompletionHandler, more = false): number {
     const fd = this.#requests.fdOf(index);
     const slot = this.#requests.slotOf(index);
     const tag = this.#requests.tagOf(index);
@@ -427,7 +441,7 @@ class EpollDriver implements Driver {
     if (this.#writers[fd] === index) this.#writers[fd] = NONE;
     this.#requests.close(index);
     if ((this.#known[fd]! & CLOSING) !== 0) this.#close(fd);
-    handler.complete(slot, tag, result, bufferId, false);
+    handler.complete(slot, tag, result, bufferId, more);
     return 1;
   }
 }

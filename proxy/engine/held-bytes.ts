@@ -14,6 +14,7 @@ export class HeldBytes {
   #memory: Memory | undefined;
   #start = 0;
   #end = 0;
+  #isFollowed = false;
 
   constructor(driver: Driver) {
     this.#driver = driver;
@@ -38,9 +39,15 @@ export class HeldBytes {
     return this.#end >= BUFFER_SIZE;
   }
 
+  /** True when more of them or their end was there already, so that the next receive does not wait. */
+  get isFollowed(): boolean {
+    return this.#isFollowed;
+  }
+
   /** Takes over a buffer that a receive filled. */
-  hold(bufferId: number, length: number): void {
+  hold(bufferId: number, length: number, isFollowed = false): void {
     this.#bufferId = bufferId;
+    this.#isFollowed = isFollowed;
     this.#start = 0;
     this.#end = length;
   }
@@ -49,6 +56,7 @@ export class HeldBytes {
   put(bytes: Uint8Array): void {
     this.#start = 0;
     this.#end = bytes.length;
+    this.#isFollowed = false;
     if (bytes.length === 0) return;
     this.#memory = Memory.anonymous(bytes.length);
     this.#memory.bytes.set(bytes);

@@ -5,6 +5,7 @@ import {
   IORING_CQE_BUFFER_SHIFT,
   IORING_CQE_F_BUFFER,
   IORING_CQE_F_MORE,
+  IORING_CQE_F_SOCK_NONEMPTY,
 } from "../../native/abi/io_uring.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { BufferRing } from "../../native/ring/buffers.ts";
@@ -123,10 +124,10 @@ class UringDriver implements IoUringDriver {
     this.#queueRecv(index, ordinary.free === 0);
   }
 
-  send(fd: number, address: number, length: number, slot: number, tag: number): void {
+  send(fd: number, address: number, length: number, slot: number, tag: number, more = false): void {
     if (!(length >= 0 && length <= SEND_BYTES_MAX)) throw new RangeError(`send of ${length} bytes`);
     const index = this.#open(SEND, fd, slot, tag);
-    this.#ring.reserve().send(fd, address, length, index);
+    this.#ring.reserve().send(fd, address, length, index, more);
   }
 
   connect(fd: number, sockaddr: number, length: number, slot: number, tag: number): void {
@@ -294,7 +295,10 @@ class UringDriver implements IoUringDriver {
       const ring = isBulk ? bulk! : ordinary;
       const id = flags >>> IORING_CQE_BUFFER_SHIFT;
       ring.take(id);
-      if (result > 0) return this.#finish(index, result, isBulk ? this.buffers.bulkId(id) : id, handler);
+      if (result > 0) {
+        const isMore = (flags & IORING_CQE_F_SOCK_NONEMPTY) !== 0;
+        return this.#finish(index, result, isBulk ? this.buffers.bulkId(id) : id, handler, isMore);
+      }
       ring.release(id); // the end of a stream or an error may use up a buffer too
     }
     if (result !== -ENOBUFS) return this.#finish(index, result, -1, handler);
@@ -325,11 +329,17 @@ class UringDriver implements IoUringDriver {
     return true;
   }
 
-  #finish(index: number, result: number, bufferId: number, handler: CompletionHandler): boolean {
+  #finish(
+    index: number,
+    result: number,
+    bufferId: number,
+    handler: CompletionHandler,
+    more = false,
+  ): boolean {
     const slot = this.#requests.slotOf(index);
     const tag = this.#requests.tagOf(index);
     this.#requests.close(index);
-    handler.complete(slot, tag, result, bufferId, false);
+    handler.complete(slot, tag, result, bufferId, more);
     return true;
   }
 

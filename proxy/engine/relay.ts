@@ -195,10 +195,10 @@ export class Relay {
 
   // --- from the upstream ----------------------------------------------------------------------------------------
 
-  onUpstreamReceived(result: number, bufferId: number, nowMs: number): void {
+  onUpstreamReceived(result: number, bufferId: number, more: boolean, nowMs: number): void {
     if (result >= 0) this.#owner.onUpstreamHeard(result, nowMs);
     if (result > 0) {
-      this.#down.hold(bufferId, result);
+      this.#down.hold(bufferId, result, more);
       this.#services.counters.add(this.#route, "bytesDownstream", result);
     } else if (result === 0) {
       this.#upstreamEnded = true;
@@ -215,10 +215,10 @@ export class Relay {
   goOnDown(): void {
     const { state } = this.#owner;
     if (this.isSuspended || (state !== "open" && state !== "unproven")) return;
-    if (!this.#down.isEmpty)
-      this.requests.send(OP.clientSend, this.client, this.#down.address, this.#down.length);
-    else if (!this.#upstreamEnded)
-      this.requests.receive(OP.upstreamRecv, this.upstream.fd, this.#down.wasFull);
+    const down = this.#down;
+    if (!down.isEmpty)
+      this.requests.send(OP.clientSend, this.client, down.address, down.length, down.isFollowed);
+    else if (!this.#upstreamEnded) this.requests.receive(OP.upstreamRecv, this.upstream.fd, down.wasFull);
   }
 
   onClientSent(result: number, nowMs: number): void {

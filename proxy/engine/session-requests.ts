@@ -46,9 +46,9 @@ export class SessionRequests {
     this.#driver.recv(fd, this.#slot, this.#start(op), bulk);
   }
 
-  /** The bytes at `address` must stay until the completion. */
-  send(op: Op, fd: number, address: number, length: number): void {
-    this.#driver.send(fd, address, length, this.#slot, this.#start(op));
+  /** The bytes at `address` must stay until the completion. `more`: more of them or their end follow at once. */
+  send(op: Op, fd: number, address: number, length: number, more = false): void {
+    this.#driver.send(fd, address, length, this.#slot, this.#start(op), more);
   }
 
   connect(fd: number, sockaddr: number, length: number): void {

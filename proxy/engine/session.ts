@@ -142,8 +142,8 @@ export class Session implements RelayOwner, PlaceOwner {
     return { record, sockets };
   }
 
-  /** One completion. `tag` is what the request was queued with. */
-  complete(tag: number, result: number, bufferId: number, nowMs: number): void {
+  /** One completion of the driver's. `tag` is what the request was queued with. */
+  complete(tag: number, result: number, bufferId: number, more: boolean, nowMs: number): void {
     const relay = this.#relay;
     const op = relay.requests.complete(tag);
     if (this.state === "closing" || op === undefined) {
@@ -160,7 +160,7 @@ export class Session implements RelayOwner, PlaceOwner {
         relay.onUpstreamSent(result, nowMs);
         break;
       case OP.upstreamRecv:
-        relay.onUpstreamReceived(result, bufferId, nowMs);
+        relay.onUpstreamReceived(result, bufferId, more, nowMs);
         break;
       case OP.clientSend:
         relay.onClientSent(result, nowMs);
@@ -328,8 +328,9 @@ export class Session implements RelayOwner, PlaceOwner {
     if (this.state !== "connecting") this.#move("connecting", nowMs);
     if (this.#relay.isSuspended) return;
     this.#serversTried += 1;
+    const hasData = this.#relay.hasClientSpoken || this.#relay.proof.flight.isKept;
     try {
-      this.#relay.upstream.open(server, this.#services.socketFlags);
+      this.#relay.upstream.open(server, this.#services.socketFlags, hasData);
     } catch (error) {
       if (!(error instanceof SyscallError)) throw error;
       this.#services.warnShortage(error.errno);

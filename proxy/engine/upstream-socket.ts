@@ -1,6 +1,6 @@
 import { TCP_CLOSE_WAIT, TCP_ESTABLISHED } from "../../native/abi/tcp.ts";
 import { newTcpSocket } from "../../native/net/tcp-socket.ts";
-import { getTcpInfo } from "../../native/sockopt.ts";
+import { deferHandshakeAck, getTcpInfo } from "../../native/sockopt.ts";
 import type { Ending, Verdict } from "../../pool/entry-table.ts";
 import type { Lease, LeaseRecord } from "../../pool/taker.ts";
 import type { Driver } from "./driver.ts";
@@ -37,10 +37,12 @@ export class UpstreamSocket {
     return true;
   }
 
-  /** An unconnected socket. Throws SyscallError EMFILE. */
-  open(server: Server, socketFlags: number): void {
+  /** An unconnected socket; `hasData` will be sent as soon as it is connected. Throws SyscallError EMFILE. */
+  open(server: Server, socketFlags: number, hasData: boolean): void {
     this.#server = server;
-    this.#fd = newTcpSocket(server.family, socketFlags).release();
+    const fd = newTcpSocket(server.family, socketFlags);
+    if (hasData) deferHandshakeAck(fd.number);
+    this.#fd = fd.release();
   }
 
   /** Goes on with a socket that another session had, made of the half-open that `lease` tells of, if of one. */
