@@ -1,26 +1,18 @@
 // Goal: the file of images is the old one or the new one, whatever happens to its writer or its disk, and only its
-// owner can read it. Method: writers killed at random moments; a tmpfs of 64 KiB and one mounted read-only, in a mount
+// owner can read it. Method: writers killed at random moments (more of them in `npm run soak -- images`); a tmpfs of 64 KiB and one mounted read-only, in a mount
 // namespace of their own.
-import { spawn, spawnSync } from "node:child_process";
-import { once } from "node:events";
+import { spawnSync } from "node:child_process";
 import * as fs from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { readImages, writeImages } from "../../../proxy/checkpoint/images/image-file.ts";
 import { AccelproxyError } from "../../../proxy/errors.ts";
+import { killWriters, WRITER } from "./killed-writers.ts";
 import { sampleSession } from "./session-images.ts";
 
-const KILLS = 6;
-const WRITER = [
-  process.execPath,
-  "--import",
-  new URL("../../../scripts/typescript.mjs", import.meta.url).href,
-  fileURLToPath(new URL("./image-writer.ts", import.meta.url)),
-] as const;
-const [NODE, ...WRITER_ARGS] = WRITER;
+const KILLS = 3;
 
 const root = fs.mkdtempSync(join(tmpdir(), "accelproxy-images-"));
 process.on("exit", () => fs.rmSync(root, { recursive: true, force: true }));
@@ -93,35 +85,15 @@ file("given no directory, no file, or a directory in its place, then each is tol
 
 file(`given its writer killed ${KILLS} times, then always one whole generation`, async () => {
   const dir = newFolder();
-  let hits = 0;
-  for (let i = 0; i < KILLS; i++) {
-    const writer = spawn(NODE, [...WRITER_ARGS, dir], { stdio: ["ignore", "pipe", "inherit"] });
-    await once(writer.stdout, "data");
-    await new Promise((resolve) => setTimeout(resolve, 80 * Math.random()));
-    writer.kill("SIGKILL");
-    await once(writer, "close");
-    const { sessions } = readImages(dir);
-    const generations = new Set(sessions.map(({ record }) => record.serversTried));
-    assert.is(sessions.length, 40);
-    assert.is(generations.size, 1);
-    hits += fs.readdirSync(dir).length - 1;
-  }
-  assert.ok(hits > 0, "no writer was killed while it wrote");
+  await killWriters(dir, KILLS);
   writeImages(dir, []);
   assert.equal(fs.readdirSync(dir), ["sessions.images"]);
 });
 
 for (const [given, size, prepare, writes, wanted, left] of [
-  ["a full disk", "64k", "true", ["2 100", "2 60000"], /^\S+\nACCEL_IMAGE_WRITE .*ENOSPC \(free/, 2],
-  ["a full disk at the first byte", "4k", "true", ["1 9000"], /^ACCEL_IMAGE_WRITE .*ENOSPC/, undefined],
-  [
-    "a read-only disk",
-    "64k",
-    'mount -o remount,ro "$DIR"',
-    ["2 100"],
-    /^ACCEL_IMAGE_WRITE .*EROFS/,
-    undefined,
-  ],
+  ["a full disk", "64k", "true", "2 100 2 60000", /^\S+\nACCEL_IMAGE_WRITE .*ENOSPC \(free/, 2],
+  ["a full disk at the first byte", "4k", "true", "1 9000", /^ACCEL_IMAGE_WRITE .*ENOSPC/, undefined],
+  ["a read-only disk", "64k", 'mount -o remount,ro "$DIR"', "2 100", /^ACCEL_IMAGE_WRITE .*EROFS/, undefined],
 ] as const) {
   file(`given ${given}, then an error and ${left === undefined ? "no file" : "the old file"}`, () => {
     const dir = newFolder();
@@ -130,7 +102,7 @@ for (const [given, size, prepare, writes, wanted, left] of [
       "set -e",
       `mount -t tmpfs -o size=${size} accelproxy "$DIR"`,
       prepare,
-      ...writes.map((args) => `"$@" "$DIR" ${args}`),
+      `"$@" "$DIR" ${writes}`,
       'cp -a "$DIR/." "$COPY"',
     ].join("\n");
     const flags = process.getuid?.() === 0 ? "-m" : "-rm";
