@@ -1,6 +1,9 @@
 /**
  * Runs nft commands: through libnftables when it is there (0.1 ms a run), else through the nft program (3 ms).
  * The syntax is nft(8); one run is one transaction.
+ *
+ * libnftables waits with select(2), and glibc ends a process that selects on a descriptor of 1024 or more. A proxy with
+ * 500 sessions has such descriptors: there the program runs, whose own are few.
  */
 import { spawnSync } from "node:child_process";
 import { NETLINK_NETFILTER } from "../abi/rtnetlink.ts";
@@ -23,6 +26,9 @@ const PLACES: NftPlaces = { library: "libnftables.so.1", program: "nft" };
 const PROGRAM_ENVIRONMENT = { PATH: "/usr/sbin:/usr/bin:/sbin:/bin", LC_ALL: "C" };
 const PROGRAM_OUTPUT_BYTES_MAX = 256 * 1024 * 1024;
 
+/** FD_SETSIZE of glibc, less what other threads may open before libnftables has its socket. */
+const LIBRARY_DESCRIPTOR_MAX = 1_024 - 256;
+
 /** Why the kernel refused, of what a caller can react to; "other" is for people. */
 export type NftReason = "EBUSY" | "EEXIST" | "ENOENT" | "other";
 
@@ -43,8 +49,7 @@ export interface Nft extends Disposable {
  */
 export function openNft(places: Partial<NftPlaces> = {}): Nft {
   const { library, program } = { ...PLACES, ...places };
-  probeNetlink();
-  const ctx = newNftContext(library);
+  const ctx = probeNetlink() > LIBRARY_DESCRIPTOR_MAX ? undefined : newNftContext(library);
   if (ctx !== undefined) {
     const run = (commands: string): NftResult =>
       ctx.run(commands) === 0 ? { ok: true, output: ctx.output() } : refusal(ctx.error());
@@ -53,18 +58,19 @@ export function openNft(places: Partial<NftPlaces> = {}): Nft {
   if (spawnProgram(program, "").missing) {
     throw new GuardError(
       "ACCEL_GUARD_MISSING",
-      "frozen connections are guarded by nftables, and neither libnftables.so.1 nor the nft program is here (apt-get install nftables)",
+      "frozen connections are guarded by nftables, and neither libnftables.so.1 nor the nft program is here, or only the former and too many descriptors are open for it (apt-get install nftables)",
     );
   }
   const close = (): void => {};
   return { run: (commands) => spawnProgram(program, commands).result, close, [Symbol.dispose]: close };
 }
 
-/** libnftables ends the process when it cannot have this socket. */
-function probeNetlink(): void {
+/** libnftables ends the process when it cannot have this socket. Returns the number it got. */
+function probeNetlink(): number {
   try {
     const number = libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
     new Fd(check(number, "socket", { family: "AF_NETLINK", protocol: "NETLINK_NETFILTER" })).close();
+    return number;
   } catch (cause) {
     if (!(cause instanceof SyscallError)) throw cause;
     throw new GuardError(

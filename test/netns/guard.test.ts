@@ -4,6 +4,7 @@
 import { spawn, spawnSync } from "node:child_process";
 import { createHash } from "node:crypto";
 import { once } from "node:events";
+import { closeSync, openSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -274,6 +275,21 @@ table("given one bad connection among many, then none is in", () => {
   const bad = { local: a.local, remote: tuplesOf(1, 6)[0]!.remote };
   assert.throws(() => guard.add([...tuplesOf(1_500, 4), bad]), /address family/);
   guard.close();
+  assert.is(ruleset(), "");
+});
+
+// libnftables selects on its socket, and glibc ended a proxy with 500 sessions that way.
+table("given more descriptors open than select(2) takes, then it works all the same", () => {
+  const fds = Array.from({ length: 1_100 }, () => openSync("/dev/null", "r"));
+  try {
+    using guard = new NftGuard();
+    const tuples = tuplesOf(3, 4);
+    guard.add(tuples);
+    assert.equal(keysOf(guard.list()), keysOf(tuples));
+    guard.remove(tuples);
+  } finally {
+    for (const fd of fds) closeSync(fd);
+  }
   assert.is(ruleset(), "");
 });
 
