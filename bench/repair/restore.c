@@ -77,13 +77,13 @@ static void get(int fd, int level, int name, socklen_t length) {
 
 // The options that native/repair/dump.ts reads of an IPv4 connection.
 static const struct {
-  int level, name, length, changes;
+  int level, name, length, differs;
 } OPTIONS[] = {
-    {SOL_SOCKET, SO_BINDTODEVICE, 64, 0}, {IPPROTO_IP, IP_TRANSPARENT, 4, 0}, {IPPROTO_IP, IP_FREEBIND, 4, 0},
-    {SOL_SOCKET, SO_MARK, 4, 0}, {SOL_SOCKET, SO_DONTROUTE, 4, 0}, {IPPROTO_IP, IP_TOS, 4, 0},
+    {SOL_SOCKET, SO_BINDTODEVICE, 64, 0}, {IPPROTO_IP, IP_TRANSPARENT, 4, 1}, {IPPROTO_IP, IP_FREEBIND, 4, 1},
+    {SOL_SOCKET, SO_MARK, 4, 1}, {SOL_SOCKET, SO_DONTROUTE, 4, 0}, {IPPROTO_IP, IP_TOS, 4, 1},
     {IPPROTO_IP, IP_TTL, 4, 0}, {IPPROTO_IP, IP_MTU_DISCOVER, 4, 0}, {SOL_SOCKET, SO_PRIORITY, 4, 0},
     {SOL_SOCKET, SO_KEEPALIVE, 4, 0}, {SOL_SOCKET, SO_OOBINLINE, 4, 0}, {SOL_SOCKET, SO_LINGER, 8, 0},
-    {IPPROTO_TCP, TCP_CONGESTION, 64, 0}, {IPPROTO_TCP, TCP_NODELAY, 4, 0}, {IPPROTO_TCP, TCP_KEEPIDLE, 4, 0},
+    {IPPROTO_TCP, TCP_CONGESTION, 64, 1}, {IPPROTO_TCP, TCP_NODELAY, 4, 0}, {IPPROTO_TCP, TCP_KEEPIDLE, 4, 0},
     {IPPROTO_TCP, TCP_KEEPINTVL, 4, 0}, {IPPROTO_TCP, TCP_KEEPCNT, 4, 0}, {IPPROTO_TCP, TCP_SYNCNT, 4, 0},
     {IPPROTO_TCP, TCP_LINGER2, 4, 0}, {IPPROTO_TCP, TCP_USER_TIMEOUT, 4, 0}, {IPPROTO_TCP, TCP_NOTSENT_LOWAT, 4, 0},
     {SOL_SOCKET, SO_RCVLOWAT, 4, 0}, {IPPROTO_TCP, TCP_CORK, 4, 0}, {SOL_SOCKET, SO_SNDBUF, 4, 1},
@@ -103,7 +103,7 @@ static void dump(int fd, int known) {
   if (ioctl(fd, SIOCINQ, &queued) < 0) fail("SIOCINQ");
   get(fd, IPPROTO_TCP, TCP_REPAIR_WINDOW, sizeof(struct tcp_repair_window));
   for (unsigned i = 0; i < sizeof OPTIONS / sizeof *OPTIONS; i++)
-    if (!known || OPTIONS[i].changes) get(fd, OPTIONS[i].level, OPTIONS[i].name, OPTIONS[i].length);
+    if (!known || OPTIONS[i].differs) get(fd, OPTIONS[i].level, OPTIONS[i].name, OPTIONS[i].length);
   get(fd, IPPROTO_TCP, TCP_TIMESTAMP, 4);
 }
 

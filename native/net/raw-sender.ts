@@ -2,7 +2,17 @@
  * Sends whole IP packets: SYN, ACK and RST of half-open connections, and the one ACK that seeds
  * ts_recent. IPPROTO_RAW sockets never receive, so every thread may have its own at no cost to traffic.
  */
-import { AF_INET, AF_INET6, IPPROTO_RAW, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_RAW } from "../abi/socket.ts";
+import {
+  AF_INET,
+  AF_INET6,
+  IPPROTO_RAW,
+  MSG_DONTWAIT,
+  SO_SNDBUF,
+  SO_SNDBUFFORCE,
+  SOCK_CLOEXEC,
+  SOCK_RAW,
+  SOL_SOCKET,
+} from "../abi/socket.ts";
 import { encodeSockaddrInto } from "../address.ts";
 import { check, lastErrno } from "../errno.ts";
 import { Fd } from "../fd.ts";
@@ -58,6 +68,14 @@ export class RawSender implements Disposable {
   /** Tells the sender of `quoted` that it does not arrive, in the name of its destination. As send(). */
   sendUnreachable(quoted: Quoted): number {
     return this.#send(encodeUnreachableInto(this.#packet, quoted), quoted.src);
+  }
+
+  /** Lets `bytes` of packets wait for their interfaces; within net.core.wmem_max where more is not permitted. */
+  makeRoom(bytes: number): void {
+    this.#memory.view.setInt32(0, bytes / 2, true); // the kernel doubles it
+    for (const name of [SO_SNDBUFFORCE, SO_SNDBUF]) {
+      if (libc.setsockoptAt(this.#fd.number, SOL_SOCKET, name, this.#memory.address, 4) === 0) return;
+    }
   }
 
   /** Sends the first `length` bytes of the memory. */

@@ -14,7 +14,7 @@ import { readNegotiated, readOption, readQueue, readTcp, readWindow } from "./so
 
 /** What the caller knows of a connection and need not be asked of the kernel, or cannot. */
 export interface Known {
-  /** Options that are as in another connection's image: those of all that one listener accepted, say. */
+  /** The options of a like connection's image, one that the same listener accepted, say: most are the same. */
   readonly options?: readonly OptionValue[];
   /** The kernel chose the local port at connect; see isPortChosen(). */
   readonly portChosen?: boolean;
@@ -71,16 +71,15 @@ export function dump(held: Held, known: Known = {}): TcpImage {
 const nextTsval = (value: number): number => seqAdd(value, 2);
 
 /**
- * The options of a held socket, in the order of the rows. With `known` only those are read that the kernel changes
- * while the connection lives. Options this kernel does not have are left out. Throws SyscallError.
+ * The options of a held socket, in the order of the rows. With `known` only those are read in which like connections may
+ * differ. Options this kernel does not have are left out. Throws SyscallError.
  */
 export function readOptions(held: Held, known?: readonly OptionValue[]): readonly OptionValue[] {
   if (known !== undefined) {
-    return known.map((option) =>
-      optionRow(option.name)?.changes
-        ? { ...option, value: readOption(held.fd, optionRow(option.name)!) }
-        : option,
-    );
+    return known.map((option) => {
+      const row = optionRow(option.name)!;
+      return row.changes || row.differs ? { name: option.name, value: readOption(held.fd, row) } : option;
+    });
   }
   const ip = isIpv4(held.remote.address) ? 4 : 6;
   const options: OptionValue[] = [];

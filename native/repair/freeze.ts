@@ -76,10 +76,10 @@ export function repairDenied(error: unknown): unknown {
 
 /**
  * Lets held connections go on: they leave the guard, then repair mode, what was never sent is sent, and their peers
- * are woken so that they need not wait for timers that have backed off while nobody answered. The descriptors stay
- * the caller's. Throws GuardError with all of them still held; SyscallError.
+ * are woken so that they need not wait for timers that have backed off while nobody answered. Whoever knows that they
+ * stood still for at most `stoodMs` saves packets. The descriptors stay the caller's. Throws GuardError with all of them still held; SyscallError.
  */
-export function resume(kit: RepairKit, held: readonly Held[]): void {
+export function resume(kit: RepairKit, held: readonly Held[], stoodMs = Number.POSITIVE_INFINITY): void {
   const bearings = held.map(readBearings);
   kit.guard.remove(held);
   for (const [index, one] of held.entries()) {
@@ -87,7 +87,7 @@ export function resume(kit: RepairKit, held: readonly Held[]): void {
     // In ESTABLISHED the kernel then sends a segment the peer has had.
     const leave = where?.isSending ? tcp.TCP_REPAIR_OFF : tcp.TCP_REPAIR_OFF_NO_WP;
     applyOps(one.fd, [setTcp(tcp.TCP_REPAIR, leave)]);
-    if (where !== undefined) wake(kit, one, where);
+    if (where !== undefined) wake(kit, one, where, stoodMs);
     applyOps(one.fd, optionOps(one.later, "repair"));
   }
 }

@@ -14,6 +14,9 @@ import { OPTION_ROWS, type OptionValue } from "./options.ts";
 import { applyOps, type Feed } from "./restore.ts";
 import { readOption, readText } from "./socket-reader.ts";
 
+/** Of kernel memory for hints on their way: some 20,000 of them. */
+const HINTS_ROOM = 16 << 20;
+
 function bindToDevice(fd: number, device: string): void {
   applyOps(fd, optionOps([{ name: "SO_BINDTODEVICE", value: device }], "connect"));
 }
@@ -31,7 +34,7 @@ const familyOf = (address: Uint8Array): 4 | 6 => (address.length === 4 ? 4 : 6);
 export class RepairKit implements Disposable {
   readonly guard: Guard;
   readonly #ownGuard: NftGuard | undefined;
-  readonly #senders = new Map<4 | 6, RawSender>();
+  readonly #senders = new Map<string, RawSender>();
   readonly #defaults = new Map<4 | 6, ReadonlyMap<string, OptionValue["value"]>>();
 
   /** Throws GuardError when `guard` is not given and nftables are not to be had. */
@@ -40,38 +43,47 @@ export class RepairKit implements Disposable {
     this.guard = guard ?? this.#ownGuard!;
   }
 
-  /** The raw socket of a family, whose packets pass the guard. Throws SyscallError EPERM without CAP_NET_RAW. */
-  sender(family: 4 | 6): RawSender {
-    const have = this.#senders.get(family);
-    if (have !== undefined) return have;
-    const sender = new RawSender(family, GUARD_MARK);
-    this.#senders.set(family, sender);
-    return sender;
-  }
-
-  /** Sends a segment between the addresses of a socket, mapped ones too. Throws SyscallError. */
-  send(packet: TcpPacket, payload?: Uint8Array): void {
-    const ends = wireEnds(packet);
-    const errno = this.sender(familyOf(ends.src)).send({ ...packet, ...ends }, payload);
-    if (errno !== 0) throw new SyscallError("sendto", errno, { ...ends });
-  }
-
   /**
    * Lets a segment arrive at the socket `fd` as if from its peer. It comes by the loopback interface, so that a
-   * socket bound to another one is unbound meanwhile. As send().
+   * socket bound to another one is unbound meanwhile. Throws SyscallError, EPERM without CAP_NET_RAW.
    */
   readonly feed: Feed = (fd, packet, payload) => {
     const device = readText(fd, so.SOL_SOCKET, so.SO_BINDTODEVICE);
     if (device !== "") bindToDevice(fd, "");
-    this.send(packet, payload);
+    const ends = wireEnds(packet);
+    const errno = this.#sender("feeds", ends).send({ ...packet, ...ends }, payload);
+    if (errno !== 0) throw new SyscallError("sendto", errno, { ...ends });
     if (device !== "") bindToDevice(fd, device);
   };
 
-  /** Tells the sender of a segment that it does not arrive. As send(). */
-  sendUnreachable(quoted: Quoted): void {
+  /**
+   * Sends a segment between the addresses of a socket, mapped ones too. Whether it leaves is not told: what is lost
+   * here, as on its way, the peer's timer makes good. Throws SyscallError EPERM without CAP_NET_RAW.
+   */
+  hint(packet: TcpPacket): void {
+    const ends = wireEnds(packet);
+    this.#sender("hints", ends).send({ ...packet, ...ends });
+  }
+
+  /** Tells the sender of a segment that it does not arrive. As hint(). */
+  hintUnreachable(quoted: Quoted): void {
     const ends = wireEnds(quoted);
-    const errno = this.sender(familyOf(ends.src)).sendUnreachable({ ...quoted, ...ends });
-    if (errno !== 0) throw new SyscallError("sendto", errno, { ...ends });
+    this.#sender("hints", ends).sendUnreachable({ ...quoted, ...ends });
+  }
+
+  /**
+   * A raw socket whose packets pass the guard. Those of `hints` wait for an interface, many at a time when thousands are
+   * resumed; what is fed arrives within the call, and must not wait behind them.
+   */
+  #sender(use: "feeds" | "hints", { src }: { readonly src: Uint8Array }): RawSender {
+    const family = familyOf(src);
+    const key = `${use} ${family}`;
+    const have = this.#senders.get(key);
+    if (have !== undefined) return have;
+    const sender = new RawSender(family, GUARD_MARK);
+    if (use === "hints") sender.makeRoom(HINTS_ROOM);
+    this.#senders.set(key, sender);
+    return sender;
   }
 
   /** The options a new TCP socket of this host has. */

@@ -26,8 +26,10 @@ export interface OptionRow {
   readonly ip?: 4 | 6;
   /** Where setting takes another code than reading. */
   readonly setCode?: number;
-  /** The kernel changes it while the connection lives, so that no two connections need agree. */
+  /** The kernel changes it while the connection lives. */
   readonly changes?: true;
+  /** The kernel sets it by the route or the SYN, or a server by the client, so that like connections may differ. */
+  readonly differs?: true;
   /** Setting that option changes this one. */
   readonly follows?: string;
 }
@@ -43,21 +45,21 @@ const buffer = { level: SOL_SOCKET, kind: "buffer", moment: "queues", changes: t
 
 const ROWS = [
   { name: "SO_BINDTODEVICE", level: SOL_SOCKET, code: so.SO_BINDTODEVICE, ...text },
-  { name: "IP_TRANSPARENT", code: so.IP_TRANSPARENT, ...early, level: IPPROTO_IP },
-  { name: "IP_FREEBIND", code: so.IP_FREEBIND, ...early, level: IPPROTO_IP },
-  { name: "SO_MARK", code: so.SO_MARK, ...socketLevel },
+  { name: "IP_TRANSPARENT", code: so.IP_TRANSPARENT, ...early, level: IPPROTO_IP, differs: true },
+  { name: "IP_FREEBIND", code: so.IP_FREEBIND, ...early, level: IPPROTO_IP, differs: true },
+  { name: "SO_MARK", code: so.SO_MARK, ...socketLevel, differs: true },
   { name: "SO_DONTROUTE", code: so.SO_DONTROUTE, ...socketLevel },
-  { name: "IP_TOS", code: so.IP_TOS, ...ip4 },
+  { name: "IP_TOS", code: so.IP_TOS, ...ip4, differs: true },
   { name: "IP_TTL", code: so.IP_TTL, ...ip4 },
   { name: "IP_MTU_DISCOVER", code: so.IP_MTU_DISCOVER, ...ip4 },
-  { name: "IPV6_TCLASS", code: so.IPV6_TCLASS, ...ip6 },
+  { name: "IPV6_TCLASS", code: so.IPV6_TCLASS, ...ip6, differs: true },
   { name: "IPV6_UNICAST_HOPS", code: so.IPV6_UNICAST_HOPS, ...ip6 },
   { name: "IPV6_MTU_DISCOVER", code: so.IPV6_MTU_DISCOVER, ...ip6 },
   { name: "SO_PRIORITY", code: so.SO_PRIORITY, ...socketLevel, follows: "IP_TOS" },
   { name: "SO_KEEPALIVE", code: so.SO_KEEPALIVE, ...socketLevel },
   { name: "SO_OOBINLINE", code: so.SO_OOBINLINE, ...socketLevel },
   { name: "SO_LINGER", level: SOL_SOCKET, code: so.SO_LINGER, kind: "linger", moment: "connect" },
-  { name: "TCP_CONGESTION", level: IPPROTO_TCP, code: tcp.TCP_CONGESTION, ...text },
+  { name: "TCP_CONGESTION", level: IPPROTO_TCP, code: tcp.TCP_CONGESTION, ...text, differs: true },
   { name: "TCP_NODELAY", code: tcp.TCP_NODELAY, ...tcpLevel },
   { name: "TCP_KEEPIDLE", code: tcp.TCP_KEEPIDLE, ...tcpLevel },
   { name: "TCP_KEEPINTVL", code: tcp.TCP_KEEPINTVL, ...tcpLevel },

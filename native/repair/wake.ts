@@ -7,6 +7,8 @@
  *   ACKs with a D-SACK below its snd_una, where SACK is agreed   its retransmissions were needless: it sends on
  *   plain ACKs otherwise                                         before it is in CA_Loss the third has it retransmit
  *
+ * A peer whose timer cannot have fired yet is not in CA_Loss: it is told less.
+ *
  * The D-SACKs first would make it forget the timer that the others halve, at the cost of another round trip. The ACKs
  * are the kernel's own, so that clock and window are its own too: it is fed a byte that it has had.
  *
@@ -28,18 +30,19 @@ export interface Bearings {
   /** Something of ours is unacknowledged or was never sent. */
   readonly isSending: boolean;
   readonly hasUnsent: boolean;
+  readonly sack: boolean;
   /** A segment that the peer has had, where the kernel does not send one by itself. */
   readonly old: Omit<TcpSegment, "sport" | "dport"> | undefined;
 }
 
 /** Reads them in repair mode. Undefined in SYN_SENT, where there is nobody to wake. Throws SyscallError. */
 export function readBearings({ fd }: Held): Bearings | undefined {
-  const { state, timestamps, notsent, isSending } = readNegotiated(fd);
+  const { state, timestamps, sack, notsent, isSending } = readNegotiated(fd);
   if (state === tcp.TCP_SYN_SENT) return undefined;
   const { rcv_wup } = readWindow(fd);
   const needsOld = isSending && state !== tcp.TCP_ESTABLISHED;
   const old = needsOld ? readOld(fd, timestamps) : undefined;
-  return { rcv_wup, isSending, hasUnsent: notsent > 0, old };
+  return { rcv_wup, isSending, hasUnsent: notsent > 0, sack, old };
 }
 
 function readOld(fd: number, timestamps: boolean): NonNullable<Bearings["old"]> {
@@ -51,23 +54,33 @@ function readOld(fd: number, timestamps: boolean): NonNullable<Bearings["old"]> 
 
 /** Duplicate ACKs that start a fast retransmit (RFC 5681). */
 const ACKS = 3;
-/** Halvings of a timer that began at 0.2 s: enough after a minute. */
-const UNREACHABLES = 8;
+/** The shortest timer of Linux, which each time it fires backs off to the double, and what undoes that for a minute. */
+const TCP_RTO_MIN_MS = 200;
+const UNREACHABLES_MAX = 8;
 const TTL = 64;
 const BYTE = new Uint8Array(1);
 
+/** How often a timer may have fired while nobody answered. */
+function timeoutsWithin(stoodMs: number): number {
+  if (stoodMs < TCP_RTO_MIN_MS) return 0;
+  return Math.min(UNREACHABLES_MAX, Math.ceil(Math.log2(1 + stoodMs / TCP_RTO_MIN_MS)));
+}
+
 /**
- * Sends what wakes the peer, and has the kernel send what was never sent. The connection must be
- * out of the guard and of repair mode. Throws SyscallError.
+ * Sends what wakes the peer of a connection that stood still for at most `stoodMs`, and has the kernel send what was
+ * never sent. The connection must be out of the guard and of repair mode. Throws SyscallError.
  */
-export function wake(kit: RepairKit, { fd, local, remote }: Held, where: Bearings): void {
+export function wake(kit: RepairKit, { fd, local, remote }: Held, where: Bearings, stoodMs: number): void {
   const { rcv_wup, old } = where;
   const ours = { src: local.address, dst: remote.address, sport: local.port, dport: remote.port, ttl: TTL };
   const theirs = { src: remote.address, dst: local.address, sport: remote.port, dport: local.port, ttl: TTL };
-  if (old !== undefined) kit.send({ ...ours, ...old });
+  if (old !== undefined) kit.hint({ ...ours, ...old });
   if (where.hasUnsent) push(fd);
-  for (let count = 0; count < UNREACHABLES; count++) {
-    kit.sendUnreachable({ ...theirs, seq: rcv_wup, ack: 0, flags: ACK, window: 0 });
+  const timeouts = timeoutsWithin(stoodMs);
+  // Where no timer has fired, one that hears of losses by SACK has nothing to learn.
+  if (timeouts === 0 && where.sack) return;
+  for (let count = 0; count < timeouts; count++) {
+    kit.hintUnreachable({ ...theirs, seq: rcv_wup, ack: 0, flags: ACK, window: 0 });
   }
   // Before rcv_wup, so that nothing but its age is looked at: neither its ACK nor its window.
   const had = { ...theirs, seq: seqAdd(rcv_wup, -2), ack: 0, flags: ACK, window: 0, options: {} };

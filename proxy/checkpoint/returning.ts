@@ -92,16 +92,22 @@ export class ReturningSessions {
     );
   }
 
-  /** Wakes the peers and gives the sessions to `adopt`, some at a time. Throws GuardError. */
-  goOn(adopt: (sessions: readonly MovingSession[]) => void): Returned {
+  /**
+   * Wakes the peers and gives the sessions to `adopt`, some at a time. `stoodMs` tells for how long they have stood
+   * still by now, where that is known. Throws GuardError.
+   */
+  goOn(
+    adopt: (sessions: readonly MovingSession[]) => void,
+    stoodMs = (): number => Number.POSITIVE_INFINITY,
+  ): Returned {
     const whole = this.#sessions.filter(({ pair }) => refusalOf(pair) === undefined);
     for (let at = 0; at < whole.length; at += limits.RESUME_BATCH) {
       const batch = whole.slice(at, at + limits.RESUME_BATCH);
-      this.#resume(batch);
+      this.#resume(batch, stoodMs());
       adopt(batch.map(movingOf));
     }
     const broken = this.#sessions.filter(({ pair }) => refusalOf(pair) !== undefined);
-    this.#resume(broken);
+    this.#resume(broken, stoodMs());
     for (const { image, pair } of broken) {
       const fields = { listener: image.record.listener, reason: refusalOf(pair)?.message };
       this.#log.error(fields, "a session cannot be restored, its other connection is reset");
@@ -128,10 +134,11 @@ export class ReturningSessions {
     this.#kit.close();
   }
 
-  #resume(sessions: readonly Returning[]): void {
+  #resume(sessions: readonly Returning[], stoodMs: number): void {
     resume(
       this.#kit,
       sessions.flatMap(({ pair }) => heldOf(pair)),
+      stoodMs,
     );
   }
 }

@@ -14,12 +14,13 @@ import {
   dump,
   freeze,
   type Held,
+  type LiveState,
   RepairError,
   RepairKit,
   resume,
   type TcpImage,
 } from "../../native/repair/repair.ts";
-import type { MovingSession } from "../engine/session-record.ts";
+import type { MovingSession, SessionRecord } from "../engine/session-record.ts";
 import { AccelproxyError } from "../errors.ts";
 import type { Estate } from "../upgrade/estate.ts";
 import type { SessionImage } from "./images/image-schema.ts";
@@ -45,8 +46,17 @@ export class StandingSessions {
   readonly #kit: RepairKit;
   readonly #sessions: readonly Standing[];
   #guardedAtMs = performance.now();
+  /** Before any session left its worker. */
+  readonly #sinceMs: number;
 
-  private constructor(estate: Estate, guard: NftGuard, kit: RepairKit, sessions: readonly Standing[]) {
+  private constructor(
+    estate: Estate,
+    guard: NftGuard,
+    kit: RepairKit,
+    sessions: readonly Standing[],
+    sinceMs: number,
+  ) {
+    this.#sinceMs = sinceMs;
     this.#estate = estate;
     this.#guard = guard;
     this.#kit = kit;
@@ -58,6 +68,7 @@ export class StandingSessions {
    * with GuardError, RepairError ACCEL_REPAIR_DENIED; everything goes on as before then.
    */
   static async gather(estate: Estate, guard: NftGuard): Promise<StandingSessions> {
+    const sinceMs = performance.now();
     const gathered: MovingSession[] = [];
     const kit = new RepairKit(guard.lasting(limits.GUARD_LIFETIME_S));
     try {
@@ -71,13 +82,18 @@ export class StandingSessions {
         const pair = pairs[index]!;
         return { moving, pair, refusal: refusalOf(pair) };
       });
-      return new StandingSessions(estate, guard, kit, sessions);
+      return new StandingSessions(estate, guard, kit, sessions, sinceMs);
     } catch (error) {
       kit.close();
       estate.adopt(gathered);
       await estate.acceptAgain();
       throw error;
     }
+  }
+
+  /** How long they have stood still, ms: none longer. */
+  get stoodMs(): number {
+    return performance.now() - this.#sinceMs;
   }
 
   get size(): number {
@@ -93,8 +109,9 @@ export class StandingSessions {
 
   /** Their images, one after the other, without those that are left out. Throws SyscallError, GuardError. */
   *images(): Generator<SessionImage> {
+    const known = new KnownOptions();
     for (const session of this.#sessions) {
-      const image = imageOf(session);
+      const image = imageOf(session, known);
       if (image !== undefined) yield image;
       if (performance.now() - this.#guardedAtMs > limits.GUARD_RENEW_MS) this.#renewGuard();
     }
@@ -123,6 +140,7 @@ export class StandingSessions {
     resume(
       this.#kit,
       this.#heldOf(() => true),
+      this.stoodMs,
     );
     this.#kit.close();
     this.#estate.adopt(this.#sessions.map(({ moving }) => moving));
@@ -165,17 +183,33 @@ async function takeOut(estate: Estate, gathered: MovingSession[]): Promise<void>
   }
 }
 
+/** Socket options of one connection of each kind, which saves reading most of them from the others. */
+class KnownOptions {
+  readonly #byKind = new Map<string, LiveState["options"]>();
+
+  dump(side: "client" | "upstream", held: Held, { listener, upstream, path }: SessionRecord): TcpImage {
+    const kind = JSON.stringify([side, listener, upstream, path, held.remote.address.length]);
+    const options = this.#byKind.get(kind);
+    // What the pool made is bound to its port; an ordinary connect leaves the choice to the kernel.
+    const portChosen = side === "upstream" && path !== "accelerated";
+    const image = dump(held, options === undefined ? { portChosen } : { portChosen, options });
+    if (options === undefined) this.#byKind.set(kind, image.live!.options);
+    return image;
+  }
+}
+
 /** Undefined for a session that is left out, which is noted in it. */
-function imageOf(session: Standing): SessionImage | undefined {
+function imageOf(session: Standing, known: KnownOptions): SessionImage | undefined {
   const { moving, pair } = session;
   const { client, upstream } = pair;
   if (client instanceof RepairError || upstream instanceof RepairError) return undefined;
   const { record } = moving;
   try {
-    // What the pool made is bound to its port; an ordinary connect leaves the choice to the kernel.
-    const portChosen = record.path !== "accelerated";
-    const image: TcpImage | undefined = upstream && dump(upstream, { portChosen });
-    return { record, client: dump(client), upstream: image };
+    return {
+      record,
+      client: known.dump("client", client, record),
+      upstream: upstream && known.dump("upstream", upstream, record),
+    };
   } catch (error) {
     if (!(error instanceof RepairError)) throw error;
     session.refusal = error;

@@ -15,7 +15,7 @@ import * as z from "zod";
 import { sessionSchema } from "../checkpoint/images/image-schema.ts";
 import { BATCH } from "./limits.ts";
 
-export const PROTOCOL_VERSION = 1;
+export const PROTOCOL_VERSION = 2;
 
 const count = z.int().min(0);
 const line = z.string().max(1_000);
@@ -27,6 +27,6 @@ export const messageSchema = z.discriminatedUnion("kind", [
   z.strictObject({ kind: z.literal("all"), sessions: count }),
   z.strictObject({ kind: z.literal("staged") }),
   z.strictObject({ kind: z.literal("refused"), why: line }),
-  z.strictObject({ kind: z.literal("gone") }),
+  z.strictObject({ kind: z.literal("gone"), stoodMs: z.number().min(0) }),
 ]);
 export type Message = z.infer<typeof messageSchema>;

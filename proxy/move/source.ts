@@ -40,10 +40,11 @@ export async function move(estate: Estate, request: MoveRequest): Promise<Checkp
       await standing.goOn();
       return rethrow(error);
     }
-    standing.leave();
     const durationMs = performance.now() - startedMs;
-    // Whether it arrives or not, nobody can take it back: the other host goes on when it hears it.
-    await link.send({ kind: "gone" }).catch(() => {});
+    // Whether it arrives or not, nobody can take it back: the other host goes on when it hears it, and here nothing is
+    // heard or said of them any more.
+    await link.send({ kind: "gone", stoodMs: standing.stoodMs }).catch(() => {});
+    standing.leave();
     const { leftOut } = standing;
     const to = `${request.host}:${request.port}`;
     return { sessions: standing.size - leftOut.length, leftOut, to, durationMs };

@@ -14,6 +14,7 @@ import { GUARD_LIFETIME_S } from "../checkpoint/limits.ts";
 import { addressesOf, canStageAway, isLocal, ReturningSessions } from "../checkpoint/returning.ts";
 import { listenError } from "../errors.ts";
 import type { Estate, Heritage } from "../upgrade/estate.ts";
+import { p99 } from "../upgrade/pauses.ts";
 import { version } from "../version.ts";
 import * as limits from "./limits.ts";
 import { MoveError, MoveLink, tlsOptions } from "./link.ts";
@@ -32,6 +33,8 @@ interface Staged {
   readonly returning: ReturningSessions;
   readonly late: readonly SessionImage[];
   readonly addresses: readonly Uint8Array[];
+  /** How long the sessions have stood still by now, but for the way that the last message took. */
+  readonly stoodMs: () => number;
 }
 
 export class MoveTarget implements Heritage {
@@ -85,12 +88,17 @@ export class MoveTarget implements Heritage {
   }
 
   async takeOver(estate: Estate): Promise<void> {
-    const { returning, late, addresses } = this.#staged!;
+    const { returning, late, addresses, stoodMs } = this.#staged!;
     returning.arrive();
     returning.stage(late);
-    const result = returning.goOn(estate.adopt);
+    const announced = announce(addresses);
+    const pausesMs: number[] = [];
+    const result = returning.goOn((sessions) => {
+      estate.adopt(sessions);
+      for (const _ of sessions) pausesMs.push(stoodMs());
+    }, stoodMs);
     this.#guard.close();
-    this.#log.info({ ...result, announced: announce(addresses) }, "sessions moved here");
+    this.#log.info({ ...result, announced, pauseMs: p99(pausesMs) }, "sessions moved here");
   }
 
   #caller(): Promise<TLSSocket> {
@@ -108,9 +116,11 @@ export class MoveTarget implements Heritage {
     try {
       const sessions = await this.#stage(link, returning);
       await link.send({ kind: "staged" });
-      await link.receive(limits.ANSWER_LIMIT, "gone");
+      const gone = await link.receive(limits.ANSWER_LIMIT, "gone");
+      const heardMs = performance.now();
+      const stoodMs = (): number => gone.stoodMs + performance.now() - heardMs;
       const late = sessions.filter((session) => !canStageAway(session));
-      return { returning, late, addresses: addressesOf(sessions) };
+      return { returning, late, addresses: addressesOf(sessions), stoodMs };
     } catch (error) {
       returning.giveUp(true);
       if (error instanceof MoveError) throw error;

@@ -9,6 +9,7 @@ import { Channel, ChannelError, type Incoming } from "./channel.ts";
 import type { Estate, Heritage } from "./estate.ts";
 import { ANSWER_LIMIT_MS, FINISH_LIMIT_MS } from "./limits.ts";
 import type { Message, MessageOf } from "./messages.ts";
+import { p99 } from "./pauses.ts";
 import { rehearse } from "./rehearsal.ts";
 
 interface InheritedListener {
@@ -154,11 +155,6 @@ function sessionsOf({ message, descriptors }: Incoming): readonly MovingSession[
 
 function sinceOf({ message }: Incoming): number {
   return message.kind === "sessions" ? message.sinceMs : Number.NaN;
-}
-
-function p99(values: number[]): number {
-  const at = Math.ceil(0.99 * values.length) - 1;
-  return Math.round((values.sort((a, b) => a - b)[at] ?? 0) * 100) / 100;
 }
 
 async function expect<K extends Message["kind"]>(

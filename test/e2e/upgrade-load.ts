@@ -1,6 +1,7 @@
 /**
  * Clients for the tests of upgrades, run on a host of the lab: long sessions with an echoing server, each asking every
- * few ms and checking every byte that comes back, and new connections at a rate. Ends at a line on its standard input.
+ * few ms and checking every byte that comes back, and new connections at a rate. On its standard input, "mark" has the
+ * longest wait counted anew, "end" ends it.
  *
  *   node upgrade-load.ts HOST PORT SESSIONS RATE EVERY_MS
  */
@@ -16,7 +17,7 @@ export interface LoadReport {
   readonly sessions: number;
   readonly connections: number;
   readonly bytes: number;
-  /** Longest wait of each long session for an echo, ms. */
+  /** Longest wait of each long session for an echo since the mark, ms. */
   readonly longestMs: readonly number[];
 }
 
@@ -27,6 +28,8 @@ const longestMs: number[] = [];
 let bytes = 0;
 let connections = 0;
 let isOver = false;
+/** What was asked from then on counts for the longest wait. */
+let markedMs = 0;
 
 async function dial(): Promise<Socket> {
   const socket = connect({ host, port: Number(port), noDelay: true, allowHalfOpen: true });
@@ -39,12 +42,14 @@ async function longSession(seed: number): Promise<void> {
   const socket = await dial();
   const [sent, got] = [createHash("sha256"), createHash("sha256")];
   const askedAt: number[] = [];
-  let [out, back, longest] = [0, 0, 0];
+  let [out, back, longest, since] = [0, 0, 0, 0];
   socket.on("data", (chunk: Buffer) => {
     got.update(chunk);
     back += chunk.length;
     while (askedAt.length > 0 && back >= out - (askedAt.length - 1) * CHUNK) {
-      longest = Math.max(longest, performance.now() - askedAt.shift()!);
+      const asked = askedAt.shift()!;
+      if (since !== markedMs) [longest, since] = [0, markedMs];
+      if (asked >= markedMs) longest = Math.max(longest, performance.now() - asked);
     }
   });
   let problem: string | undefined;
@@ -88,8 +93,9 @@ const noted = (what: string, work: Promise<void>): Promise<void> =>
 
 async function main(): Promise<void> {
   const all = Array.from({ length: Number(sessions) }, (_, seed) => noted("long", longSession(seed + 1)));
-  process.stdin.once("data", () => {
-    isOver = true;
+  process.stdin.on("data", (line: Buffer) => {
+    if (line.toString().startsWith("mark")) markedMs = performance.now();
+    else isOver = true;
   });
   const startedMs = performance.now();
   const short: Promise<void>[] = [];

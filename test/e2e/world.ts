@@ -36,6 +36,8 @@ export interface ProxyOptions {
   readonly args?: readonly string[];
   /** Command put in front, for example setpriv with its arguments. */
   readonly prefix?: readonly string[];
+  /** The message to wait for, instead of its listeners. */
+  readonly until?: string;
 }
 
 /** A running accelproxy. */
@@ -209,7 +211,7 @@ export class World implements AsyncDisposable {
    */
   async proxy(
     config: string,
-    { host = "near", args = [], prefix = [] }: ProxyOptions = {},
+    { host = "near", args = [], prefix = [], until = "listening" }: ProxyOptions = {},
   ): Promise<ProxyProcess> {
     const name = `proxy${++this.count}`;
     const admin = join(this.folder, `${name}.sock`);
@@ -220,8 +222,8 @@ export class World implements AsyncDisposable {
     const [command = "", ...rest] = [...prefix, process.execPath, program, "--config", file, ...args];
     const child = this.lab.host(host).spawn(command, rest, { stdio: ["ignore", "pipe", "pipe"] });
     const proxy = new ProxyProcess(child, admin);
-    const listeners = (config.match(/\bbind:/g) ?? []).length;
-    await proxy.until("listening", () => proxy.said("listening").length >= listeners);
+    const times = until === "listening" ? (config.match(/\bbind:/g) ?? []).length : 1;
+    await proxy.until(until, () => proxy.said(until).length >= times);
     return proxy;
   }
 
