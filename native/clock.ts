@@ -1,3 +1,4 @@
+import { performance } from "node:perf_hooks"; // the global one is a getter
 import { check } from "./errno.ts";
 import { libc } from "./libc.ts";
 import { Memory } from "./memory.ts";

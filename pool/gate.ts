@@ -50,12 +50,12 @@ export class Gate {
 
   /** How many are inside. */
   get inside(): number {
-    return (this.#get("used") - this.#get("lent")) / this.#get("cost");
+    return (this.#get(HEADER.used) - this.#get(HEADER.lent)) / this.#get(HEADER.cost);
   }
 
   /** True when more than half of the limit is used: who can do with less should. */
   get isScarce(): boolean {
-    return 2 * this.#get("used") > this.#get("limit");
+    return 2 * this.#get(HEADER.used) > this.#get(HEADER.limit);
   }
 
   /** Lets more in, or fewer; who is inside stays. */
@@ -66,7 +66,7 @@ export class Gate {
 
   /** True: inside. False: in line, until a wake-up and redeem(). */
   enter(): boolean {
-    if (this.#get("inLine") === 0 && this.#take(this.#get("cost"))) return true;
+    if (this.#get(HEADER.inLine) === 0 && this.#take(this.#get(HEADER.cost))) return true;
     this.#standInLine();
     this.#serve();
     return this.redeem();
@@ -74,26 +74,26 @@ export class Gate {
 
   /** Inside whatever the limit says: for one that comes from elsewhere and is there already. */
   admit(): void {
-    Atomics.add(this.#words, HEADER.used, this.#get("cost"));
+    Atomics.add(this.#words, HEADER.used, this.#get(HEADER.cost));
   }
 
   /** Has this thread woken when the next one leaves, whatever room there is. False: nobody is inside to leave. */
   listen(): boolean {
-    const at = this.#at(this.#thread, "listening");
+    const at = this.#at(this.#thread, THREAD.listening);
     if (Atomics.exchange(this.#words, at, 1) === 0) Atomics.add(this.#words, HEADER.listening, 1);
     return this.inside > 0;
   }
 
   /** True when one of this thread's in line was let in since. */
   redeem(): boolean {
-    return this.#decrement(this.#at(this.#thread, "granted"));
+    return this.#decrement(this.#at(this.#thread, THREAD.granted));
   }
 
   leave(): void {
-    this.#free(this.#get("cost"));
-    if (this.#get("listening") === 0) return;
+    this.#free(this.#get(HEADER.cost));
+    if (this.#get(HEADER.listening) === 0) return;
     for (let thread = 0; thread < this.#wakeFds.length; thread++) {
-      if (Atomics.exchange(this.#words, this.#at(thread, "listening"), 0) === 0) continue;
+      if (Atomics.exchange(this.#words, this.#at(thread, THREAD.listening), 0) === 0) continue;
       Atomics.sub(this.#words, HEADER.listening, 1);
       wakeEventFd(this.#wakeFds[thread]!);
     }
@@ -102,7 +102,7 @@ export class Gate {
   /** One of this thread's leaves the line. False: it had been let in meanwhile and is inside now. */
   abandon(): boolean {
     for (;;) {
-      if (this.#decrement(this.#at(this.#thread, "inLine"))) break;
+      if (this.#decrement(this.#at(this.#thread, THREAD.inLine))) break;
       if (this.redeem()) return false;
     }
     Atomics.sub(this.#words, HEADER.inLine, 1);
@@ -111,7 +111,7 @@ export class Gate {
 
   /** Takes one unit, of a third of the limit at most, for something that never stands in line. */
   borrow(): boolean {
-    if (3 * (this.#get("lent") + 1) > this.#get("limit") || !this.#take(1)) return false;
+    if (3 * (this.#get(HEADER.lent) + 1) > this.#get(HEADER.limit) || !this.#take(1)) return false;
     Atomics.add(this.#words, HEADER.lent, 1);
     return true;
   }
@@ -121,18 +121,18 @@ export class Gate {
     this.#free(1);
   }
 
-  #get(field: keyof typeof HEADER): number {
-    return Atomics.load(this.#words, HEADER[field]);
+  #get(field: number): number {
+    return Atomics.load(this.#words, field);
   }
 
-  #at(thread: number, field: keyof typeof THREAD): number {
-    return HEADER_WORDS + THREAD_WORDS * thread + THREAD[field];
+  #at(thread: number, field: number): number {
+    return HEADER_WORDS + THREAD_WORDS * thread + field;
   }
 
   #take(amount: number): boolean {
     for (;;) {
-      const used = this.#get("used");
-      if (used + amount > this.#get("limit")) return false;
+      const used = this.#get(HEADER.used);
+      if (used + amount > this.#get(HEADER.limit)) return false;
       if (Atomics.compareExchange(this.#words, HEADER.used, used, used + amount) === used) return true;
     }
   }
@@ -143,21 +143,21 @@ export class Gate {
   }
 
   #standInLine(): void {
-    Atomics.add(this.#words, this.#at(this.#thread, "inLine"), 1);
+    Atomics.add(this.#words, this.#at(this.#thread, THREAD.inLine), 1);
     Atomics.add(this.#words, HEADER.inLine, 1);
   }
 
   /** Lets in as many of those in line as there is room for, one thread after the other. */
   #serve(): void {
-    const cost = this.#get("cost");
-    while (this.#get("inLine") > 0 && this.#take(cost)) {
+    const cost = this.#get(HEADER.cost);
+    while (this.#get(HEADER.inLine) > 0 && this.#take(cost)) {
       const thread = this.#next();
       if (thread === NONE) {
         // Gone meanwhile. Whoever came while we held the room found none: look again.
         Atomics.sub(this.#words, HEADER.used, cost);
         continue;
       }
-      Atomics.add(this.#words, this.#at(thread, "granted"), 1);
+      Atomics.add(this.#words, this.#at(thread, THREAD.granted), 1);
       wakeEventFd(this.#wakeFds[thread]!);
     }
   }
@@ -168,7 +168,7 @@ export class Gate {
     const turn = Atomics.add(this.#words, HEADER.turn, 1) >>> 0;
     for (let step = 0; step < threads; step++) {
       const thread = (turn + step) % threads;
-      if (!this.#decrement(this.#at(thread, "inLine"))) continue;
+      if (!this.#decrement(this.#at(thread, THREAD.inLine))) continue;
       Atomics.sub(this.#words, HEADER.inLine, 1);
       return thread;
     }

@@ -2,7 +2,7 @@
  * What sessions were and are, summed over the workers: each pair of listener and upstream is a route, under which every
  * worker counts by itself (engine/counters.ts).
  */
-import { EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
+import { COUNT, EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
 import type { ConnectionPath, MetricsSnapshot } from "./status.ts";
 import { PATHS } from "./status.ts";
 
@@ -46,7 +46,7 @@ export class Traffic {
 
   get active(): number {
     return this.#routes.reduce(
-      (sum, _, index) => sum + this.#sum((counters) => counters.get(index, "active")),
+      (sum, _, index) => sum + this.#sum((counters) => counters.get(index, COUNT.active)),
       0,
     );
   }
@@ -54,7 +54,7 @@ export class Traffic {
   of(listener: string, field: Field): number {
     let sum = 0;
     this.#routes.forEach((route, index) => {
-      if (route.listener === listener) sum += this.#sum((counters) => counters.get(index, field));
+      if (route.listener === listener) sum += this.#sum((counters) => counters.get(index, COUNT[field]));
     });
     return sum;
   }
@@ -83,9 +83,9 @@ export class Traffic {
     const { materialize, firstByte } = this.snapshot();
     const routes = this.#routes.map((route, index) => ({
       ...route,
-      total: this.#sum((counters) => counters.get(index, "total")),
-      bytesUpstream: this.#sum((counters) => counters.get(index, "bytesUpstream")),
-      bytesDownstream: this.#sum((counters) => counters.get(index, "bytesDownstream")),
+      total: this.#sum((counters) => counters.get(index, COUNT.total)),
+      bytesUpstream: this.#sum((counters) => counters.get(index, COUNT.bytesUpstream)),
+      bytesDownstream: this.#sum((counters) => counters.get(index, COUNT.bytesDownstream)),
       paths: Object.fromEntries(
         PATHS.map((path) => [path, this.#sum((counters) => counters.path(index, path))]),
       ) as Record<ConnectionPath, number>,
@@ -100,7 +100,7 @@ export class Traffic {
     for (const { listener, upstream, paths, ...totals } of routes) {
       const route = this.route(listener, upstream);
       for (const field of ["total", "bytesUpstream", "bytesDownstream"] as const) {
-        counters.add(route, field, totals[field]);
+        counters.add(route, COUNT[field], totals[field]);
       }
       for (const path of PATHS) counters.countPath(route, path, paths[path]);
     }

@@ -48,6 +48,7 @@ export class SubmissionQueue {
   readonly #sockaddrs: Memory;
   readonly #skipSuccess: number;
   #next = 0; // our tail; a signed 32-bit integer that wraps like the kernel's
+  #headSeen = 0; // what the kernel has taken at least
   readonly entries: number;
 
   /** Over mapped memory: `ring` with the indices, `sqes` with the entries, `params` as the kernel filled it. */
@@ -73,7 +74,10 @@ export class SubmissionQueue {
     return (this.#next - Atomics.load(this.#control, this.#head)) | 0;
   }
 
+  /** Asks the kernel's index only when the one seen last says so: each entry is preceded by the question. */
   get isFull(): boolean {
+    if (((this.#next - this.#headSeen) | 0) < this.entries) return false;
+    this.#headSeen = (this.#next - this.pending) | 0;
     return this.pending >= this.entries;
   }
 

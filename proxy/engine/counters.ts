@@ -7,7 +7,10 @@ import { PATHS } from "../status.ts";
 
 /** One pair of listener and upstream. */
 export const ROUTES_MAX = 1_024;
-const ROUTE = { total: 0, active: 1, bytesUpstream: 2, bytesDownstream: 3, paths: 4 } as const;
+/** What is counted of a route, by position: a name would be looked up at each count. */
+export const COUNT = { total: 0, active: 1, bytesUpstream: 2, bytesDownstream: 3 } as const;
+type Count = (typeof COUNT)[keyof typeof COUNT];
+const PATHS_AT = 4;
 const ROUTE_CELLS = 8;
 
 export const MATERIALIZE_BOUNDS = [
@@ -32,20 +35,20 @@ export class EngineCounters {
     this.#cells = new Float64Array(buffer);
   }
 
-  add(route: number, field: Exclude<keyof typeof ROUTE, "paths">, amount: number): void {
-    this.#cells[route * ROUTE_CELLS + ROUTE[field]]! += amount;
+  add(route: number, count: Count, amount: number): void {
+    this.#cells[route * ROUTE_CELLS + count]! += amount;
   }
 
-  get(route: number, field: Exclude<keyof typeof ROUTE, "paths">): number {
-    return this.#cells[route * ROUTE_CELLS + ROUTE[field]]!;
+  get(route: number, count: Count): number {
+    return this.#cells[route * ROUTE_CELLS + count]!;
   }
 
   countPath(route: number, path: ConnectionPath, amount = 1): void {
-    this.#cells[route * ROUTE_CELLS + ROUTE.paths + PATHS.indexOf(path)]! += amount;
+    this.#cells[route * ROUTE_CELLS + PATHS_AT + PATHS.indexOf(path)]! += amount;
   }
 
   path(route: number, path: ConnectionPath): number {
-    return this.#cells[route * ROUTE_CELLS + ROUTE.paths + PATHS.indexOf(path)]!;
+    return this.#cells[route * ROUTE_CELLS + PATHS_AT + PATHS.indexOf(path)]!;
   }
 
   observeMaterialize(seconds: number): void {

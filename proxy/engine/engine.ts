@@ -20,7 +20,7 @@ import { Memory } from "../../native/memory.ts";
 import { Gate, type GateShare } from "../../pool/gate.ts";
 import type { Logger } from "../../pool/logger.ts";
 import { Line } from "../balance/line.ts";
-import type { EngineCounters } from "./counters.ts";
+import { COUNT, type EngineCounters } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driver.ts";
 import { Flights } from "./flights.ts";
@@ -231,7 +231,7 @@ export class Engine implements SessionServices, CompletionHandler {
     const listener = this.#listeners.get(share.id) ?? this.#formerListener(share);
     for (const moving of sessions) {
       for (const gate of listener.gates) gate.admit();
-      this.counters.add(share.route, "active", 1);
+      this.counters.add(share.route, COUNT.active, 1);
       this.#newSession().adopt(listener, moving, nowMs());
     }
   }
@@ -273,7 +273,7 @@ export class Engine implements SessionServices, CompletionHandler {
     session.listIndex = -1;
     this.#free.push(session);
     const { share, gates } = session.listener as Accepting;
-    this.counters.add(share.route, "active", -1);
+    this.counters.add(share.route, COUNT.active, -1);
     gates[1].leave();
     gates[0].leave();
   }
@@ -329,8 +329,8 @@ export class Engine implements SessionServices, CompletionHandler {
     const { client, share } = listener;
     listener.client = NONE;
     if (!listener.closing) this.#accept(listener);
-    this.counters.add(share.route, "total", 1);
-    this.counters.add(share.route, "active", 1);
+    this.counters.add(share.route, COUNT.total, 1);
+    this.counters.add(share.route, COUNT.active, 1);
     this.#newSession().begin(listener, client, nowMs());
   }
 

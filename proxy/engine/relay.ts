@@ -9,6 +9,7 @@
 import { ECANCELED } from "../../native/abi/errno.ts";
 import { SHUT_WR } from "../../native/abi/socket.ts";
 import type { Ending } from "../../pool/entry-table.ts";
+import { COUNT } from "./counters.ts";
 import type { SessionServices } from "./engine.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { SessionRecord } from "./session-record.ts";
@@ -143,7 +144,7 @@ export class Relay {
   onClientReceived(result: number, bufferId: number, nowMs: number): void {
     if (result > 0) {
       this.#up.hold(bufferId, result);
-      this.#services.counters.add(this.#route, "bytesUpstream", result);
+      this.#services.counters.add(this.#route, COUNT.bytesUpstream, result);
     } else if (result === 0) {
       this.#clientEnded = true;
       if (!this.#upstreamEnded) this.#clientEndedFirst = true;
@@ -199,7 +200,7 @@ export class Relay {
     if (result >= 0) this.#owner.onUpstreamHeard(result, nowMs);
     if (result > 0) {
       this.#down.hold(bufferId, result, more);
-      this.#services.counters.add(this.#route, "bytesDownstream", result);
+      this.#services.counters.add(this.#route, COUNT.bytesDownstream, result);
     } else if (result === 0) {
       this.#upstreamEnded = true;
       this.#passEnd(this.client, nowMs);

@@ -21,6 +21,7 @@
  *
  * Read DESIGN.md section 6 and pool/entry-table.ts first.
  */
+import { performance } from "node:perf_hooks";
 import { EADDRNOTAVAIL, ECANCELED } from "../../native/abi/errno.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { setLingerZero } from "../../native/sockopt.ts";

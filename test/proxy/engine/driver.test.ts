@@ -14,6 +14,7 @@ import {
   SOCK_NONBLOCK,
   SOL_SOCKET,
 } from "../../../native/abi/socket.ts";
+import { check } from "../../../native/errno.ts";
 import { libc } from "../../../native/libc.ts";
 import { Memory } from "../../../native/memory.ts";
 import { type Driver, SLOT_MAX, WAKE_SLOT } from "../../../proxy/engine/driver.ts";
@@ -138,6 +139,40 @@ for (const [index, [name, create]] of DRIVERS.entries()) {
       driver.close(near);
       seen.silence(driver, 1);
     }
+  });
+
+  given("given bytes with the end behind them, then recv says that there is more", (driver, seen) => {
+    const { near, far } = pair();
+    driver.recv(near, 1, 1);
+    write(far, "alone");
+    const alone = seen.one(driver);
+    assert.is(alone.more, false);
+    assert.is(textOf(driver, alone), "alone");
+    write(far, "last");
+    check(libc.shutdown(far, SHUT_WR), "shutdown", {});
+    driver.recv(near, 1, 2);
+    const last = seen.one(driver);
+    assert.is(last.more, true);
+    assert.is(textOf(driver, last), "last");
+    driver.recv(near, 1, 3);
+    assert.equal(seen.one(driver), ok(1, 3, 0));
+    driver.close(near);
+    libc.close(far);
+  });
+
+  given("given a send with more to come, then its bytes leave with the end", (driver, seen) => {
+    const { near, far } = pair();
+    const text = memoryOf("last");
+    driver.send(near, text.address, 4, 1, 1, true);
+    assert.equal(seen.one(driver), ok(1, 1, 4));
+    assert.is(read(far), undefined);
+    driver.shutdown(near, SHUT_WR);
+    driver.run(0, seen);
+    assert.is(read(far), "last");
+    assert.is(read(far), "");
+    text.close();
+    driver.close(near);
+    libc.close(far);
   });
 
   given("given 64 MiB and a slow reader, then one send carries them all in order", (driver, seen) => {
