@@ -14,6 +14,8 @@ export type Finding = {
 
 const listenersExample = `write "listeners: [{ name: web, bind: 127.0.0.1:8001, upstream: origin }]"`;
 const upstreamsExample = `write "upstreams: { origin: { servers: [{ address: 10.0.0.7:8080 }] } }"`;
+const certificateExample = `write "tls: [{ cert: site.pem, key: site.key }]"`;
+const routeExample = `write "routes: [{ pathPrefix: /api, upstream: api }]"`;
 const serversExample = `write "servers: [{ address: 10.0.0.7:8080 }]"`;
 
 // What to write where a mapping or a list is expected, by place as in keysByPlace.
@@ -27,7 +29,13 @@ const collectionRemedies: Readonly<Record<string, string>> = {
   "upstreams.*.servers[]": `write "- address: 10.0.0.7:8080"`,
   "upstreams.*.pool": `write "pool: { min: 2, max: 32 }", or leave it out`,
   "upstreams.*.health": `write "health: { interval: 5s }", or leave it out`,
+  "upstreams.*.tls": `write "tls: {}", or leave it out for plain connections`,
   "listeners[].proxyProtocol": "leave it out",
+  "listeners[].tls": certificateExample,
+  "listeners[].tls[]": certificateExample,
+  "listeners[].tls[].names": `write "names: [example.com]", or leave it out: the certificate has names`,
+  "listeners[].routes": routeExample,
+  "listeners[].routes[]": routeExample,
   admin: `write "admin: { bind: unix:/run/accelproxy.sock }", or leave it out`,
   log: `write "log: { level: info }", or leave it out`,
 };
@@ -92,10 +100,13 @@ function explainUnknownKey(key: string, path: Path): Finding {
 const placeNames: Readonly<Record<string, string>> = {
   "listeners[]": " in a listener",
   "listeners[].proxyProtocol": " in proxyProtocol",
+  "listeners[].tls[]": " in a certificate",
+  "listeners[].routes[]": " in a route",
   "upstreams.*": " in an upstream",
   "upstreams.*.servers[]": " in a server",
   "upstreams.*.pool": " in pool",
   "upstreams.*.health": " in health",
+  "upstreams.*.tls": " in the tls of an upstream",
   admin: " in admin",
   log: " in log",
 };

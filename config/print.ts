@@ -26,7 +26,9 @@ export function formatConfig(config: Config): string {
   return stringify(file, { lineWidth: 0, aliasDuplicateObjects: false });
 }
 
-function listenerKeys({ name, bind, mode, upstream, takeAfterMs, idleTimeoutMs, ...rest }: Listener) {
+function listenerKeys(listener: Listener) {
+  const { name, bind, mode, upstream, takeAfterMs, idleTimeoutMs, routes, ...rest } = listener;
+  const { maxConnections, proxyProtocol, tls, ...others } = rest;
   return {
     name,
     bind: formatHostPort(bind),
@@ -34,12 +36,22 @@ function listenerKeys({ name, bind, mode, upstream, takeAfterMs, idleTimeoutMs, 
     upstream,
     takeAfter: formatDuration(takeAfterMs),
     idleTimeout: formatDuration(idleTimeoutMs),
-    ...rest,
+    maxConnections,
+    proxyProtocol,
+    tls,
+    routes: routes.map(({ host, pathPrefix, upstream, timeoutMs, retries }) => ({
+      host,
+      pathPrefix,
+      upstream,
+      timeout: formatDuration(timeoutMs),
+      retries,
+    })),
+    ...others,
   };
 }
 
 function upstreamKeys(upstream: Upstream) {
-  const { pool, proxyProtocol, sourceAddress, tls, reuse, health } = upstream;
+  const { pool, proxyProtocol, sourceAddress, tls, reuse, hostHeader, health } = upstream;
   return {
     servers: upstream.servers.map(({ address, ...rest }) => ({ address: formatHostPort(address), ...rest })),
     balance: upstream.balance,
@@ -48,7 +60,8 @@ function upstreamKeys(upstream: Upstream) {
     proxyProtocol,
     sourceAddress,
     tls,
-    reuse,
+    reuse: reuse === "never" ? reuse : formatDuration(reuse),
+    hostHeader,
     pool: {
       min: pool.min,
       max: pool.max,

@@ -25,6 +25,7 @@ export function checkRules(value: unknown): Finding[] {
     ...checkListenerNames(asList(root.listeners)),
     ...checkBinds(root),
     ...(root.upstreams === upstreams ? checkReferences(asList(root.listeners), upstreams) : []),
+    ...checkModes(asList(root.listeners), upstreams),
     ...Object.entries(upstreams).flatMap(([name, upstream]) => checkUpstream(name, asMapping(upstream))),
     ...checkAdmin(asMapping(root.admin)),
   ];
@@ -67,22 +68,80 @@ function checkBinds(root: Mapping): Finding[] {
 const suggestionsMax = 256;
 
 function checkReferences(listeners: readonly unknown[], upstreams: Mapping): Finding[] {
-  const names = Object.keys(upstreams);
   return listeners.flatMap((listener, index): Finding[] => {
-    const name = asMapping(listener).upstream;
-    if (typeof name !== "string" || !readName(name).ok || Object.hasOwn(upstreams, name)) return [];
-    const near = nearest(name, names.slice(0, suggestionsMax));
-    const list =
-      names.length === 0 ? `add "${name}" to upstreams` : `the upstreams are ${names.slice(0, 8).join(", ")}`;
+    const { upstream, routes } = asMapping(listener);
+    const path = ["listeners", index];
     return [
-      {
-        path: ["listeners", index, "upstream"],
-        part: "value",
-        problem: `upstream: ${show(name)} does not exist`,
-        remedy: near === undefined ? list : `did you mean ${near}?`,
-      },
+      ...checkReference([...path, "upstream"], upstream, upstreams),
+      ...asList(routes).flatMap((route, at) =>
+        checkReference([...path, "routes", at, "upstream"], asMapping(route).upstream, upstreams),
+      ),
     ];
   });
+}
+
+function checkReference(path: Path, name: unknown, upstreams: Mapping): Finding[] {
+  if (typeof name !== "string" || !readName(name).ok || Object.hasOwn(upstreams, name)) return [];
+  const names = Object.keys(upstreams);
+  const near = nearest(name, names.slice(0, suggestionsMax));
+  const list =
+    names.length === 0 ? `add "${name}" to upstreams` : `the upstreams are ${names.slice(0, 8).join(", ")}`;
+  const problem = `upstream: ${show(name)} does not exist`;
+  return [{ path, part: "value", problem, remedy: near === undefined ? list : `did you mean ${near}?` }];
+}
+
+/** Keys that mean nothing in the mode of a listener, or of all that use an upstream. */
+function checkModes(listeners: readonly unknown[], upstreams: Mapping): Finding[] {
+  const plain = listeners.map(asMapping).filter(({ mode = "tcp" }) => mode === "tcp");
+  const http = listeners.map(asMapping).filter(({ mode }) => mode === "http");
+  return [
+    ...listeners.flatMap((listener, index) => checkListenerMode(["listeners", index], asMapping(listener))),
+    ...Object.entries(upstreams).flatMap(([name, upstream]) => {
+      const { tls = null, reuse = "never", hostHeader = "keep" } = asMapping(upstream);
+      const path: Path = ["upstreams", name];
+      const findings: Finding[] = [];
+      const passedOn = plain.find(({ upstream: used }) => used === name);
+      if (tls !== null && passedOn) {
+        const problem = `tls: the listener ${show(passedOn.name)} passes bytes on as they are`;
+        const remedy = "write mode: http there, or give it an upstream without tls";
+        findings.push({ path: [...path, "tls"], part: "key", problem, remedy });
+      }
+      if (!passedOn || http.some((listener) => usesUpstream(listener, name))) return findings;
+      for (const [key, isGiven] of [
+        ["reuse", reuse !== "never"],
+        ["hostHeader", hostHeader !== "keep"],
+      ] as const) {
+        const problem = `${key}: no http listener uses this upstream`;
+        if (isGiven) findings.push({ path: [...path, key], part: "key", problem, remedy: "leave it out" });
+      }
+      return findings;
+    }),
+  ];
+}
+
+function checkListenerMode(path: Path, listener: Mapping): Finding[] {
+  const { mode = "tcp" } = listener;
+  const findings: Finding[] = [];
+  for (const key of ["tls", "routes"]) {
+    if (mode !== "tcp" || asList(listener[key]).length === 0) continue;
+    const problem = `${key}: this listener is mode: tcp, which passes bytes on as they are`;
+    findings.push({ path: [...path, key], part: "key", problem, remedy: "add mode: http, or leave it out" });
+  }
+  const seen = asList(listener.routes).map((route) => {
+    const { host = "*", pathPrefix = "/" } = asMapping(route);
+    return typeof host === "string" && typeof pathPrefix === "string"
+      ? `${host.toLowerCase()}${pathPrefix}`
+      : undefined;
+  });
+  for (const { index, first } of findRepeats(seen)) {
+    const problem = `routes[${index}]: the same host and pathPrefix as routes[${first}], so that it is never used`;
+    findings.push({ path: [...path, "routes", index], part: "use", problem, remedy: "take one of them out" });
+  }
+  return findings;
+}
+
+function usesUpstream(listener: Mapping, name: string): boolean {
+  return [listener, ...asList(listener.routes)].some((user) => asMapping(user).upstream === name);
 }
 
 function checkUpstream(name: string, upstream: Mapping): Finding[] {

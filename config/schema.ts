@@ -2,6 +2,13 @@ import * as z from "zod";
 import { parseAdminBind, parseBind, parseServerAddress } from "./addresses.ts";
 import { type DurationRange, parseDuration } from "./durations.ts";
 import { choice, field, flag, pending, readName, readPath, readWholeNumber, wholeNumber } from "./fields.ts";
+import {
+  readFilePath,
+  readHostHeader,
+  readHostName,
+  readHostPattern,
+  readPathPrefix,
+} from "./http-values.ts";
 import { good } from "./problems.ts";
 
 // One shape per mapping of the file, with the keys of the public interface; defaults are written as a user
@@ -18,22 +25,43 @@ function name(example: string) {
   return field(readName, `add one, for example ${example}`);
 }
 
+/** What holds where no route says otherwise. */
+export const routeDefaults = { timeoutMs: 60_000, retries: 0 } as const;
+
 const acceptShape = {
   accept: choice(["none"], ["v1", "v2", "any"]).prefault("none"),
   from: pending([]).prefault([]),
 };
 
+const certificateShape = {
+  cert: field(readFilePath, "add one, for example cert: /etc/accelproxy/site.pem"),
+  key: field(readFilePath, "add one, for example key: /etc/accelproxy/site.key"),
+  names: z.array(field(readHostPattern, "write a host name")).prefault([]),
+};
+
+const routeShape = {
+  host: field(readHostPattern, "leave it out for every host").prefault("*"),
+  pathPrefix: field(readPathPrefix, "leave it out for every path").prefault("/"),
+  upstream: name("upstream: origin"),
+  timeout: duration({ minMs: 1, maxMs: 24 * hourMs }).prefault(`${routeDefaults.timeoutMs / 1e3}s`),
+  retries: wholeNumber({ min: 0, max: 10 }).prefault(routeDefaults.retries),
+};
+
+const route = z
+  .strictObject(routeShape)
+  .transform(({ timeout, ...rest }) => ({ ...rest, timeoutMs: timeout }));
+
 const listenerShape = {
   name: name("name: web"),
   bind: field(parseBind, "add one, for example bind: 127.0.0.1:8001"),
-  mode: choice(["tcp"], ["http", "transparent"]).prefault("tcp"),
+  mode: choice(["tcp", "http"], ["transparent"]).prefault("tcp"),
   upstream: name("upstream: origin"),
   takeAfter: duration({ minMs: 0, maxMs: 60_000 }).prefault("10ms"),
   idleTimeout: duration({ minMs: 1, maxMs: 168 * hourMs }).prefault("5m"),
   maxConnections: wholeNumber({ min: 1, max: connectionsMax }).prefault(10_000),
   proxyProtocol: z.strictObject(acceptShape).prefault({}),
-  tls: pending([]).prefault([]),
-  routes: pending([]).prefault([]),
+  tls: z.array(z.strictObject(certificateShape)).prefault([]),
+  routes: z.array(route).prefault([]),
   allow: pending([]).prefault([]),
   deny: pending([]).prefault([]),
 };
@@ -78,6 +106,18 @@ const healthShape = {
   ).prefault(null),
 };
 
+const upstreamTlsShape = {
+  servername: field(readHostName, "leave it out, or write a host name").nullable().default(null),
+  ca: field(readFilePath, "leave it out, or write a file").nullable().default(null),
+  rejectUnauthorized: flag().prefault(true),
+};
+
+const reuseRange = { minMs: 1, maxMs: hourMs };
+const reuse = field<"never" | number>(
+  (input) => (input === "never" ? good(input) : parseDuration(input, reuseRange)),
+  "write never, or how long an idle connection is kept, for example 5s",
+);
+
 const upstreamShape = {
   servers: z.array(z.strictObject(serverShape)).min(1),
   balance: choice(["round-robin", "least-connections", "random"]).prefault("round-robin"),
@@ -85,8 +125,9 @@ const upstreamShape = {
   connectTimeout: duration({ minMs: 1, maxMs: hourMs }).prefault("5s"),
   proxyProtocol: choice(["none"], ["v1", "v2"]).prefault("none"),
   sourceAddress: choice(["proxy"], ["client"]).prefault("proxy"),
-  tls: pending(null).prefault(null),
-  reuse: pending("never").prefault("never"),
+  tls: z.strictObject(upstreamTlsShape).nullable().default(null),
+  reuse: reuse.prefault("never"),
+  hostHeader: field(readHostHeader, "write keep, or the host to send").prefault("keep"),
   pool: z
     .strictObject(poolShape)
     .transform(({ maxAge, ...rest }) => ({ ...rest, maxAgeMs: maxAge }))
@@ -124,7 +165,7 @@ const rootShape = {
     .transform((byName) => Object.entries(byName).map(([name, rest]) => ({ name, ...rest }))),
   acceleration: choice(["required", "preferred", "off"]).prefault("required"),
   workers: workers.prefault("auto"),
-  httpWorkers: pending(1).prefault(1),
+  httpWorkers: wholeNumber({ min: 1, max: 64 }).prefault(1),
   driver: choice(["auto", "io_uring", "epoll"]).prefault("auto"),
   drainTimeout: duration({ minMs: 0, maxMs: 24 * hourMs }).prefault("30s"),
   user: pending(null).prefault(null),
@@ -143,8 +184,11 @@ export const keysByPlace: ReadonlyMap<string, readonly string[]> = new Map(
     "": rootShape,
     "listeners[]": listenerShape,
     "listeners[].proxyProtocol": acceptShape,
+    "listeners[].tls[]": certificateShape,
+    "listeners[].routes[]": routeShape,
     "upstreams.*": upstreamShape,
     "upstreams.*.servers[]": serverShape,
+    "upstreams.*.tls": upstreamTlsShape,
     "upstreams.*.pool": poolShape,
     "upstreams.*.health": healthShape,
     admin: adminShape,

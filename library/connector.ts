@@ -34,6 +34,8 @@ type RequestOptions = ClientRequestArgs & {
 };
 
 type Callback = buildConnector.Callback;
+/** How a connection was made: of a half-open, in the ordinary way, or in that way after a half-open failed. */
+type OnPath = (path: "accelerated" | "direct" | "replayed") => void;
 type NodeCallback = (error: Error | null, stream: Duplex) => void;
 
 /** What connector() returns: a function with what concerns its half-opens. */
@@ -81,22 +83,27 @@ function isNodes(self: unknown, given: object): given is RequestOptions {
   return self instanceof HttpAgent || self === given || "_agentKey" in given;
 }
 
+/** Where sockets made of half-opens come from. */
+export type SocketSource = Pick<Destinations, "take" | "reached">;
+
 /** The two ways to connect, over the same destinations. */
 export class Connecting {
-  readonly #destinations: Destinations;
+  readonly #destinations: SocketSource;
   readonly #options: buildConnector.BuildOptions;
   readonly #undici: buildConnector.connector;
   readonly #timeoutMs: number;
 
-  constructor(destinations: Destinations, options: buildConnector.BuildOptions) {
+  constructor(destinations: SocketSource, options: buildConnector.BuildOptions) {
     this.#destinations = destinations;
     this.#options = options;
     this.#undici = buildConnector(options);
     this.#timeoutMs = options.timeout ?? TIMEOUT;
   }
 
-  forUndici(given: buildConnector.Options, callback: Callback): void {
-    const ordinary = (): void => {
+  /** `onPath` is told before the callback, the last time it is called. */
+  forUndici(given: buildConnector.Options, callback: Callback, onPath: OnPath = () => {}): void {
+    const ordinary = (path: "direct" | "replayed"): void => {
+      onPath(path);
       this.#undici(given, (...[error, socket]) => {
         if (error !== null) {
           callback(error, null);
@@ -111,14 +118,18 @@ export class Connecting {
     const { lookup, family } = this.#options as TcpNetConnectOpts;
     const port = Number(given.port) || (isSecure ? 443 : 80);
     void this.#take(isOurs, { host: given.hostname, port, family, lookup }).then((socket) => {
-      if (socket === undefined) this.#attempt(ordinary, callback);
-      else if (!isSecure) {
+      if (socket === undefined) {
+        this.#attempt(() => ordinary("direct"), callback);
+        return;
+      }
+      onPath("accelerated");
+      if (!isSecure) {
         const { keepAlive, keepAliveInitialDelay } = this.#options;
         if (keepAlive ?? true) socket.setKeepAlive(true, keepAliveInitialDelay ?? 60_000);
         process.nextTick(callback, null, socket);
       } else {
         const overIt = (settle: Callback): void => this.#undici({ ...given, httpSocket: socket }, settle);
-        this.#secure(socket, overIt, () => this.#attempt(ordinary, callback), callback);
+        this.#secure(socket, overIt, () => this.#attempt(() => ordinary("replayed"), callback), callback);
       }
     });
   }
@@ -160,7 +171,7 @@ export class Connecting {
     );
   }
 
-  #take(isOurs: boolean, target: Parameters<Destinations["take"]>[0]): Promise<LeasedSocket | undefined> {
+  #take(isOurs: boolean, target: Parameters<SocketSource["take"]>[0]): Promise<LeasedSocket | undefined> {
     return isOurs ? this.#destinations.take(target, this.#timeoutMs) : Promise.resolve(undefined);
   }
 

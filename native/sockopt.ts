@@ -1,5 +1,6 @@
 /** Typed socket options. Every function throws SyscallError with the option's name in `args`. */
 import { EPERM } from "./abi/errno.ts";
+import { F_GETFL, F_SETFL, O_NONBLOCK } from "./abi/fcntl.ts";
 import * as so from "./abi/socket.ts";
 import * as tcp from "./abi/tcp.ts";
 import { check, lastErrno, SyscallError } from "./errno.ts";
@@ -33,6 +34,12 @@ export function setReuseAddr(fd: number): void {
 /** Lets sockets of the same user listen on the same address, clients spread over them by a hash. */
 export function setReusePort(fd: number): void {
   setInt(fd, so.SOL_SOCKET, so.SO_REUSEPORT, 1, "SO_REUSEPORT");
+}
+
+/** Has system calls on the socket wait, whatever its earlier user had set. */
+export function setBlocking(fd: number): void {
+  const flags = check(libc.fcntl(fd, F_GETFL, 0), "fcntl", { fd });
+  check(libc.fcntl(fd, F_SETFL, flags & ~O_NONBLOCK), "fcntl", { fd });
 }
 
 export function setNoDelay(fd: number): void {

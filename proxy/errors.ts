@@ -1,4 +1,6 @@
 /** Errors as users meet them: a stable code for programs, one line for people. */
+import { PoolError } from "../pool/keeper-handle.ts";
+import { DriverUnavailableError } from "./engine/worker-handle.ts";
 
 /** What every public error's `code` begins with. */
 export type AccelproxyCode = `ACCEL_${string}`;
@@ -53,4 +55,18 @@ export function errorSymbol(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   const { code } = error as NodeJS.ErrnoException;
   return typeof code === "string" ? code : error.message;
+}
+
+/** What made a start fail, as users meet it. */
+export function asStartError(error: unknown): StartError {
+  if (error instanceof StartError) return error;
+  if (error instanceof DriverUnavailableError) {
+    return new StartError("ACCEL_DRIVER", `engine driver: ${error.message}`, { cause: error });
+  }
+  if (error instanceof PoolError) {
+    const remedy = "(grant CAP_NET_ADMIN and CAP_NET_RAW, or set acceleration: preferred)";
+    return new StartError("ACCEL_POOL", `half-open pool: ${error.message} ${remedy}`, { cause: error });
+  }
+  const message = error instanceof Error ? error.message : String(error);
+  return new StartError("ACCEL_START", `cannot start: ${message} (see accelproxy doctor)`, { cause: error });
 }

@@ -1,5 +1,5 @@
 /**
- * The listening sockets of one listener: one per engine worker, joined by SO_REUSEPORT, so that the kernel
+ * The listening sockets of one listener: one per worker, joined by SO_REUSEPORT, so that the kernel
  * spreads clients over the workers however busy each is. (On one shared socket the worker that waits first gets
  * them all.)
  */
@@ -59,16 +59,19 @@ export class ListenerSockets {
     return this.#fds.map(({ number }) => number);
   }
 
-  /** The same sockets under other descriptors: closing one set leaves the other listening. Throws EMFILE. */
-  duplicate(): ListenerSockets {
+  /**
+   * The same sockets under other descriptors, and what they lack to one per worker: closing one set leaves the other
+   * listening. Throws EMFILE, and as listenTcp().
+   */
+  duplicate(workers: number): ListenerSockets {
     const copies: Fd[] = [];
     try {
       for (const fd of this.#fds) copies.push(fd.duplicate());
-      return new ListenerSockets(copies);
     } catch (error) {
       for (const copy of copies) copy.close();
       throw error;
     }
+    return ListenerSockets.inherit(copies, workers);
   }
 
   close(): void {

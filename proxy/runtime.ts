@@ -5,25 +5,27 @@
  *   names ─▶ LiveUpstream ─▶ PoolRegistry ─▶ keeper thread ─▶ shared table
  *                  └────────▶ workers ◀── listeners               └──▶ take() in the workers
  */
-import { availableParallelism } from "node:os";
 import type { Logger } from "pino";
 import { diffConfig } from "../config/diff.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
-import type { Config, Listener } from "../config/schema.ts";
+import { type Config, type Listener, routeDefaults } from "../config/schema.ts";
 import { formatEndpoint } from "../native/address.ts";
 import { Fd } from "../native/fd.ts";
 import { Gate, type GateShare } from "../pool/gate.ts";
-import { KeeperHandle, PoolError } from "../pool/keeper-handle.ts";
+import { KeeperHandle } from "../pool/keeper-handle.ts";
 import { PoolRegistry } from "../pool/registry.ts";
 import { ServerStates } from "./balance/server-states.ts";
-import type { ListenerShare, ToWorker } from "./engine/messages.ts";
+import type { ListenerShare } from "./engine/messages.ts";
 import type { MovingSession } from "./engine/session-record.ts";
-import { DriverUnavailableError, WorkerHandle } from "./engine/worker-handle.ts";
-import { listenError, StartError } from "./errors.ts";
+import type { WorkerHandle } from "./engine/worker-handle.ts";
+import { asStartError, listenError, StartError } from "./errors.ts";
+import { type HttpFiles, readHttpFiles } from "./http/files.ts";
+import type { HttpShare } from "./http/messages.ts";
 import { ListenerSockets } from "./listener-sockets.ts";
 import { NameWatcher } from "./names.ts";
 import { DESCRIPTORS_PER_SESSION, sessionsOf, shareDescriptors } from "./process-limits.ts";
+import { sameSockets, usesHttp, waitingSettings, withFiles } from "./reload-plan.ts";
 import type {
   ListenerStatus,
   MetricsSnapshot,
@@ -36,6 +38,7 @@ import { Traffic } from "./traffic.ts";
 import type { Estate, Heritage } from "./upgrade/estate.ts";
 import { LiveUpstream, type NamedPool, poolMetrics, poolStatus } from "./upstreams.ts";
 import { version } from "./version.ts";
+import { Workers } from "./workers.ts";
 
 export interface RuntimeOptions {
   readonly configFile: string;
@@ -43,6 +46,8 @@ export interface RuntimeOptions {
   readonly log: Logger;
   /** False: no capabilities, or acceleration is off. */
   readonly accelerate: boolean;
+  /** Requests are logged in lines for people. */
+  readonly isReadable: boolean;
   /** What a process that goes leaves to this one. */
   readonly heritage?: Heritage | undefined;
   /** A thread ended that should not have. */
@@ -59,9 +64,6 @@ interface LiveListener {
 /** How long a session may be idle whose listener is gone. */
 const FORMER_IDLE_MS = 300_000;
 
-/** Settings that only a restart changes. */
-const RESTART_ONLY = new Set(["acceleration", "workers", "driver", "admin", "log"]);
-
 export class Runtime implements ProxyView {
   readonly #options: RuntimeOptions;
   readonly #log: Logger;
@@ -70,7 +72,8 @@ export class Runtime implements ProxyView {
   readonly #traffic = new Traffic();
   readonly #upstreams = new Map<string, LiveUpstream>();
   readonly #listeners = new Map<string, LiveListener>();
-  #workers: readonly WorkerHandle[] = [];
+  #workers!: Workers;
+  #files: HttpFiles;
   /** Made with the workers, which it wakes. */
   #descriptors!: GateShare;
   #states!: ServerStates;
@@ -82,8 +85,9 @@ export class Runtime implements ProxyView {
   #changing: Promise<unknown> = Promise.resolve();
   #stopping = false;
 
-  private constructor(options: RuntimeOptions) {
+  private constructor(options: RuntimeOptions, files: HttpFiles) {
     this.#options = options;
+    this.#files = files;
     this.#log = options.log.child({ component: "runtime" });
     this.#config = options.config;
     this.#names = new NameWatcher({ log: options.log.child({ component: "names" }) });
@@ -91,7 +95,9 @@ export class Runtime implements ProxyView {
 
   /** Starts everything and listens. Rejects with StartError; nothing is left running then. */
   static async start(options: RuntimeOptions): Promise<Runtime> {
-    const runtime = new Runtime(options);
+    const read = readHttpFiles(options.config, options.configFile);
+    if (!read.ok) throw new StartError("ACCEL_CERTIFICATE", read.problems.join("; "));
+    const runtime = new Runtime(options, read.files);
     try {
       await runtime.#startThreads();
       await Promise.all(options.config.upstreams.map((upstream) => runtime.#addUpstream(upstream)));
@@ -111,8 +117,8 @@ export class Runtime implements ProxyView {
     return {
       version,
       uptimeMs: Math.round(performance.now() - this.#startedAt),
-      driver: this.#workers[0]?.driver ?? "none",
-      workers: this.#workers.length,
+      driver: this.#workers.engine[0]?.driver ?? "none",
+      workers: this.#workers.engine.length,
       listeners: [...this.#listeners.values()].map((listener) => this.#listenerStatus(listener)),
       pools: this.#pools().map(poolStatus),
       ...this.#balance(),
@@ -154,25 +160,34 @@ export class Runtime implements ProxyView {
     this.#stopping = true;
     await this.#changing;
     this.#log.info({ active: this.#traffic.active }, "draining");
-    const drained = Promise.all(this.#workers.map((worker) => worker.drain()));
-    const limit = setTimeout(() => {
+    const drained = this.#workers.drain(this.#workers.all, timeoutMs, () => {
       this.#log.warn({ active: this.#traffic.active }, "drain timeout, closing what is left");
-      for (const worker of this.#workers) worker.abort();
-    }, timeoutMs);
+    });
     this.#closeListeners();
     // The keeper goes on until the last session: only it can tell a replayable reset. Its pools go now.
     await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.stop()));
     this.#registry?.close();
     await drained;
-    clearTimeout(limit);
     await this.#stopThreads();
+  }
+
+  /** Another process has everything but requests of http listeners: they end here, within `timeoutMs`. */
+  async leave(timeoutMs: number): Promise<void> {
+    await this.#workers.drain(this.#workers.http, timeoutMs);
+    await this.closeNow();
+  }
+
+  /** The names of its http listeners. */
+  get httpListeners(): readonly string[] {
+    return [...this.#listeners.values()].flatMap(({ config: { name, mode } }) =>
+      mode === "http" ? [name] : [],
+    );
   }
 
   /** Closes what is left at once. */
   async closeNow(): Promise<void> {
     this.#stopping = true;
-    const drained = Promise.all(this.#workers.map((worker) => worker.drain()));
-    for (const worker of this.#workers) worker.abort();
+    const drained = this.#workers.drain(this.#workers.all, 0);
     this.#closeListeners();
     await drained;
     await this.#stopThreads();
@@ -182,30 +197,29 @@ export class Runtime implements ProxyView {
 
   async #startThreads(): Promise<void> {
     const { config, accelerate, onFatal } = this.#options;
-    const logLevel = config.log.level;
-    const count = config.workers === "auto" ? availableParallelism() : config.workers;
-    this.#descriptors = Gate.create(new SharedArrayBuffer(4 * count), 0, DESCRIPTORS_PER_SESSION);
+    const threads = Workers.threads(config);
+    this.#descriptors = Gate.create(new SharedArrayBuffer(4 * threads), 0, DESCRIPTORS_PER_SESSION);
     this.#states = new ServerStates(this.#descriptors.wakeFds);
+    this.#workers = new Workers({
+      ...{ config, onFatal, traffic: this.#traffic, descriptors: this.#descriptors },
+      keeper: () => this.#keeper?.share,
+      isReadable: this.#options.isReadable,
+      log: this.#options.log,
+    });
     if (accelerate) {
       const poolLog = this.#options.log.child({ component: "pool" });
       const { heritage } = this.#options;
-      this.#keeper = await KeeperHandle.start(logLevel, poolLog, onFatal, {
+      this.#keeper = await KeeperHandle.start(config.log.level, poolLog, onFatal, {
         descriptors: this.#descriptors,
         isHeld: heritage !== undefined,
         ...(heritage?.secret && { secret: heritage.secret }),
       });
       this.#registry = new PoolRegistry(this.#keeper);
     }
-    const engineLog = this.#options.log.child({ component: "engine" });
-    this.#workers = await Promise.all(
-      Array.from({ length: count }, (_, index) => {
-        const { buffer: counters } = this.#traffic.addWorker();
-        const data = { index, counters, logLevel, driver: config.driver, descriptors: this.#descriptors };
-        return WorkerHandle.start({ ...data, keeper: this.#keeper?.share }, engineLog, onFatal);
-      }),
-    );
+    await this.#workers.startEngine();
+    if (usesHttp(config)) await this.#startHttp();
     this.#shareDescriptors();
-    const [first] = this.#workers;
+    const [first] = this.#workers.engine;
     if (first?.fallback !== undefined) {
       this.#log.warn(
         { driver: first.driver, reason: first.fallback },
@@ -214,10 +228,17 @@ export class Runtime implements ProxyView {
     }
   }
 
+  async #startHttp(): Promise<void> {
+    await this.#workers.startHttp();
+    for (const upstream of this.#upstreams.values()) upstream.publish();
+  }
+
   /** All threads have what they need: the rest is for sessions. */
   #shareDescriptors(): void {
     const { config, accelerate } = this.#options;
-    const descriptors = shareDescriptors(config.listeners.length * this.#workers.length);
+    const descriptors = shareDescriptors(
+      config.listeners.reduce((sum, { mode }) => sum + this.#workers.for(mode).length, 0),
+    );
     new Gate(this.#descriptors).limit = descriptors.shared;
     const sessions = sessionsOf(descriptors, accelerate);
     const over = config.listeners.filter(({ maxConnections }) => maxConnections > sessions);
@@ -232,11 +253,6 @@ export class Runtime implements ProxyView {
     this.#names.close();
     await this.#keeper?.stop();
     this.#keeper = undefined;
-    this.#workers = [];
-  }
-
-  #tellWorkers(message: ToWorker): void {
-    for (const worker of this.#workers) worker.send(message);
   }
 
   // --- upstreams and listeners ------------------------------------------------------------------------------------
@@ -247,7 +263,8 @@ export class Runtime implements ProxyView {
       registry: this.#registry,
       states: this.#states,
       log: this.#options.log.child({ component: "balance" }),
-      publish: (share) => this.#tellWorkers({ kind: "upstream", upstream: share }),
+      authority: this.#files.authorities.get(config.name),
+      publish: (share) => this.#workers.tell({ kind: "upstream", upstream: share }),
       onError: (err) => this.#log.error({ err, upstream: config.name }, "upstream addresses not applied"),
     });
     await upstream.start();
@@ -255,12 +272,13 @@ export class Runtime implements ProxyView {
   }
 
   #open(listener: Listener, heritage?: Heritage): ListenerSockets {
-    const { name, bind } = listener;
+    const { name, bind, mode } = listener;
     const endpoint = { address: bind.host, port: bind.port };
+    const workers = this.#workers.for(mode).length;
     try {
       const inherited = heritage?.takeSockets(listener);
-      if (inherited) return ListenerSockets.inherit(inherited, this.#workers.length);
-      return ListenerSockets.open(endpoint, this.#workers.length, heritage?.isAhead);
+      if (inherited) return ListenerSockets.inherit(inherited, workers);
+      return ListenerSockets.open(endpoint, workers, heritage?.isAhead);
     } catch (error) {
       throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
     }
@@ -283,13 +301,24 @@ export class Runtime implements ProxyView {
 
   /** What each worker has to know of a listener's sockets, the first of every worker first. */
   #shares({ config, sockets, id, gate }: LiveListener): readonly (readonly [WorkerHandle, ListenerShare])[] {
-    const { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
+    const { name, mode, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
     const route = this.#traffic.route(name, upstream);
-    const share = { name, upstream, takeAfterMs, idleTimeoutMs, maxConnections, route, gate };
+    const times = { takeAfterMs, idleTimeoutMs };
+    const http = mode === "http" && { http: this.#httpShare(config) };
+    const share = { name, upstream, maxConnections, route, gate, ...times, ...http };
+    const workers = this.#workers.for(mode);
     return sockets.descriptors.map((fd, index) => [
-      this.#workers[index % this.#workers.length]!,
+      workers[index % workers.length]!,
       { ...share, id: id + index, fd },
     ]);
+  }
+
+  #httpShare({ name, upstream, routes }: Listener): HttpShare {
+    const all = [...routes, { host: "*", pathPrefix: "/", upstream, ...routeDefaults }];
+    return {
+      routes: all.map((route) => ({ ...route, route: this.#traffic.route(name, route.upstream) })),
+      certificates: this.#files.certificates.get(name) ?? [],
+    };
   }
 
   async #removeListener(name: string): Promise<void> {
@@ -335,7 +364,7 @@ export class Runtime implements ProxyView {
       },
       depart: async (max) => {
         const parts = await Promise.all(
-          this.#workers.map((worker) => worker.depart(Math.ceil(max / this.#workers.length))),
+          this.#workers.engine.map((worker) => worker.depart(Math.ceil(max / this.#workers.engine.length))),
         );
         return {
           sessions: parts.flatMap(({ sessions }) => sessions),
@@ -349,10 +378,11 @@ export class Runtime implements ProxyView {
   /** Spreads sessions over the workers. */
   #adoptSessions(sessions: readonly MovingSession[]): void {
     for (const moving of sessions) {
-      const index = this.#nextAdopter++ % this.#workers.length;
+      const index = this.#nextAdopter++ % this.#workers.engine.length;
       const live = this.#listeners.get(moving.record.listener);
-      const listener = live ? this.#shares(live)[index]![1] : this.#formerShare(moving);
-      this.#workers[index]!.send({ kind: "adopt", listener, sessions: [moving] });
+      const listener =
+        live?.config.mode === "tcp" ? this.#shares(live)[index]![1] : this.#formerShare(moving);
+      this.#workers.engine[index]!.send({ kind: "adopt", listener, sessions: [moving] });
     }
   }
 
@@ -369,19 +399,16 @@ export class Runtime implements ProxyView {
   async #reload(): Promise<ReloadResult> {
     if (this.#stopping) return { ok: false, problems: ["shutting down"] };
     const loaded = await loadConfig(this.#options.configFile);
-    if (!loaded.ok) {
-      const problems = loaded.problems.map(formatProblem);
-      this.#log.error({ problems }, "configuration not reloaded, the old one stays");
-      return { ok: false, problems };
-    }
+    if (!loaded.ok) return this.#refuseReload(loaded.problems.map(formatProblem));
     const next = loaded.config;
-    const diff = diffConfig(this.#config, next);
+    const read = readHttpFiles(next, this.#options.configFile);
+    if (!read.ok) return this.#refuseReload(read.problems);
+    const diff = withFiles(diffConfig(this.#config, next), this.#files, read.files);
+    if (usesHttp(next) && this.#workers.http.length === 0) await this.#startHttp();
     const opened = this.#openListeners(diff.listeners);
-    if (!opened.ok) {
-      this.#log.error({ problems: opened.problems }, "configuration not reloaded, the old one stays");
-      return opened;
-    }
-    const restart = diff.settings.filter((setting) => RESTART_ONLY.has(setting));
+    if (!opened.ok) return this.#refuseReload(opened.problems);
+    this.#files = read.files;
+    const restart = waitingSettings(diff);
     if (restart.length > 0) this.#log.warn({ settings: restart }, "these settings change at the next start");
 
     const replaced = [...diff.upstreams.changed.map(({ from }) => from), ...diff.upstreams.removed];
@@ -392,7 +419,7 @@ export class Runtime implements ProxyView {
     for (const upstream of old) await upstream.stop();
     for (const { name } of diff.upstreams.removed) {
       this.#upstreams.delete(name);
-      this.#tellWorkers({ kind: "dropUpstream", name });
+      this.#workers.tell({ kind: "dropUpstream", name });
     }
     this.#config = next;
     const count = (section: typeof diff.listeners | typeof diff.upstreams) =>
@@ -404,12 +431,17 @@ export class Runtime implements ProxyView {
     return { ok: true };
   }
 
+  #refuseReload(problems: readonly string[]): ReloadResult {
+    this.#log.error({ problems }, "configuration not reloaded, the old one stays");
+    return { ok: false, problems };
+  }
+
   /** Opens every new socket first: what cannot be bound refuses the whole file. */
   #openListeners(
     diff: ReturnType<typeof diffConfig>["listeners"],
   ): { ok: true; sockets: Map<string, ListenerSockets> } | { ok: false; problems: string[] } {
     const sockets = new Map<string, ListenerSockets>();
-    const moved = diff.changed.filter(({ from, to }) => !sameBind(from, to)).map(({ to }) => to);
+    const moved = diff.changed.filter(({ from, to }) => !sameSockets(from, to)).map(({ to }) => to);
     for (const listener of [...diff.added, ...moved]) {
       try {
         sockets.set(listener.name, this.#inherit(listener) ?? this.#open(listener));
@@ -422,10 +454,11 @@ export class Runtime implements ProxyView {
   }
 
   /** The sockets of a listener that had this address under another name, so that nobody is refused. */
-  #inherit({ bind }: Listener): ListenerSockets | undefined {
+  #inherit({ bind, mode }: Listener): ListenerSockets | undefined {
     const same = ({ config }: LiveListener) =>
       config.bind.host === bind.host && config.bind.port === bind.port;
-    return bind.port === 0 ? undefined : [...this.#listeners.values()].find(same)?.sockets.duplicate();
+    const live = bind.port === 0 ? undefined : [...this.#listeners.values()].find(same);
+    return live?.sockets.duplicate(this.#workers.for(mode).length);
   }
 
   async #applyListeners(
@@ -434,12 +467,12 @@ export class Runtime implements ProxyView {
   ): Promise<void> {
     for (const { from, to } of diff.changed) {
       const listener = this.#listeners.get(from.name);
-      if (!listener || !sameBind(from, to)) continue;
+      if (!listener || !sameSockets(from, to)) continue;
       await this.#listen(to, listener.sockets, listener.id, listener.gate);
     }
     const gone = [
       ...diff.removed,
-      ...diff.changed.filter(({ from, to }) => !sameBind(from, to)).map(({ from }) => from),
+      ...diff.changed.filter(({ from, to }) => !sameSockets(from, to)).map(({ from }) => from),
     ];
     for (const { name } of gone) await this.#removeListener(name);
     for (const config of [...diff.added, ...diff.changed.map(({ to }) => to)]) {
@@ -462,26 +495,9 @@ export class Runtime implements ProxyView {
     };
   }
 
-  #listenerStatus({ config: { name }, sockets }: LiveListener): ListenerStatus {
+  #listenerStatus({ config: { name, mode }, sockets }: LiveListener): ListenerStatus {
     const total = this.#traffic.of(name, "total");
     const address = formatEndpoint(sockets.endpoint);
-    return { name, address, mode: "tcp", active: this.#traffic.of(name, "active"), total };
+    return { name, address, mode, active: this.#traffic.of(name, "active"), total };
   }
-}
-
-function sameBind(a: Listener, b: Listener): boolean {
-  return a.bind.host === b.bind.host && a.bind.port === b.bind.port;
-}
-
-function asStartError(error: unknown): StartError {
-  if (error instanceof StartError) return error;
-  if (error instanceof DriverUnavailableError) {
-    return new StartError("ACCEL_DRIVER", `engine driver: ${error.message}`, { cause: error });
-  }
-  if (error instanceof PoolError) {
-    const remedy = "(grant CAP_NET_ADMIN and CAP_NET_RAW, or set acceleration: preferred)";
-    return new StartError("ACCEL_POOL", `half-open pool: ${error.message} ${remedy}`, { cause: error });
-  }
-  const message = error instanceof Error ? error.message : String(error);
-  return new StartError("ACCEL_START", `cannot start: ${message} (see accelproxy doctor)`, { cause: error });
 }

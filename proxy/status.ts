@@ -1,4 +1,5 @@
 /** What a running proxy says about itself: the shapes behind GET /status, GET /metrics and GET /readyz. */
+import type { Listener } from "../config/schema.ts";
 import type { Policy } from "./balance/policies.ts";
 import type { ServerCondition } from "./balance/server-state.ts";
 
@@ -22,7 +23,7 @@ export interface ListenerStatus {
   readonly name: string;
   /** "IP:PORT" or "[V6]:PORT" as bound. */
   readonly address: string;
-  readonly mode: "tcp";
+  readonly mode: Listener["mode"];
   /** Sessions now, and since the start. */
   readonly active: number;
   readonly total: number;

@@ -41,6 +41,8 @@ export interface UpstreamsOptions {
   /** Tells every worker. */
   readonly publish: (share: UpstreamShare) => void;
   readonly onError: (error: unknown) => void;
+  /** PEM text that certificates of its servers are checked against; undefined: those of Node. */
+  readonly authority: string | undefined;
 }
 
 /** One upstream. Changes are applied one after another, in the order they came. */
@@ -107,6 +109,21 @@ export class LiveUpstream {
     }));
   }
 
+  /** Tells the workers of it as it is. */
+  publish(): void {
+    const { name, balance: policy, connectTimeoutMs, maxQueue, tls, reuse, hostHeader } = this.config;
+    this.#options.publish({
+      ...{ name, policy, connectTimeoutMs, maxQueue },
+      line: this.#options.states.line(name),
+      servers: this.#servers.map(({ share }) => share),
+      http: {
+        tls: tls === null ? undefined : { ...tls, ca: this.#options.authority ?? null },
+        reuseMs: reuse === "never" ? 0 : reuse,
+        hostHeader: hostHeader === "keep" ? undefined : hostHeader,
+      },
+    });
+  }
+
   /** Ends the checks and lets the pools go. The workers are told by whoever replaces or drops the upstream. */
   async stop(): Promise<void> {
     for (const unwatch of this.#watches) unwatch();
@@ -133,10 +150,7 @@ export class LiveUpstream {
       }
     }
     this.#servers = servers;
-    const { name, balance: policy, connectTimeoutMs, maxQueue } = this.config;
-    const line = this.#options.states.line(name);
-    const shares = servers.map(({ share }) => share);
-    this.#options.publish({ name, policy, connectTimeoutMs, maxQueue, line, servers: shares });
+    this.publish();
     if (this.#checks) {
       this.#checks.servers = servers.map(({ share: { endpoint }, state, host }) => ({
         endpoint,
@@ -153,8 +167,10 @@ export class LiveUpstream {
     const pool = await this.#options.registry?.hold(spec);
     const state = this.#options.states.hold(this.config.name, endpoint);
     if (!this.#checks) state.isUnhealthy = false; // found by checks that a reload took away
-    const { weight, maxConnections } = config;
-    const share = { endpoint, weight, maxConnections, pool: pool?.share, state: state.buffer };
+    const { weight, maxConnections, address } = config;
+    const hostName = address.kind === "name" ? address.host : undefined;
+    const limits = { weight, maxConnections };
+    const share = { endpoint, hostName, ...limits, pool: pool?.share, state: state.buffer };
     return { share, spec, pool, state, host: formatHostPort(config.address) };
   }
 

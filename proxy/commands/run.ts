@@ -2,6 +2,7 @@ import type { Logger } from "pino";
 import { loadConfig } from "../../config/load.ts";
 import { formatProblem } from "../../config/problems.ts";
 import type { Config } from "../../config/schema.ts";
+import { REST_TIME_WAIT } from "../../pool/limits.ts";
 import type { CheckpointGoal } from "../admin/checkpoint-goal.ts";
 import { AdminServer } from "../admin/server.ts";
 import type { KeyedAddress } from "../args.ts";
@@ -55,6 +56,8 @@ export interface RunResult {
 }
 
 const STDOUT = 1;
+/** After an upgrade: later than this the new process may use the ports of half-opens again that requests still have. */
+const LEAVE_LIMIT_MS = REST_TIME_WAIT - 1_000;
 /** For closing what is left; it is a few system calls. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
@@ -158,7 +161,10 @@ class Foreground {
     const heritage =
       channel === undefined ? await this.#receiver() : await Successor.begin(channel, upgradeLog);
     const onFatal = (error: Error) => this.#fail(error, "a thread ended");
-    this.#runtime = await Runtime.start({ configFile, config, log, accelerate, heritage, onFatal });
+    this.#runtime = await Runtime.start({
+      ...{ configFile, config, log, accelerate, heritage, onFatal },
+      isReadable: this.#options.isTerminal,
+    });
     if (heritage !== undefined) {
       await heritage.takeOver(this.#runtime.estate);
     }
@@ -239,6 +245,12 @@ class Foreground {
     if (runtime === undefined || this.#isBusy) {
       throw new AccelproxyError("ACCEL_BUSY", "the proxy is starting, upgrading or stopping (try again)");
     }
+    const { httpListeners } = runtime;
+    if (httpListeners.length > 0) {
+      const remedy = "run them in a process of their own; an upgrade (SIGUSR2) lets their requests end";
+      const problem = `http listeners cannot be put away: ${httpListeners.join(", ")} (${remedy})`;
+      throw new AccelproxyError("ACCEL_CHECKPOINT_HTTP", problem);
+    }
     this.#isLeaving = true;
     const log = this.#log.child({ component: "checkpoint" });
     try {
@@ -285,7 +297,7 @@ class Foreground {
     if (this.#stops > 0) child.kill("SIGTERM");
     child.unref();
     this.#isEnding = true;
-    await runtime.closeNow();
+    await runtime.leave(Math.min(this.#config.drainTimeoutMs, LEAVE_LIMIT_MS));
     this.#end({ code: EXIT.done, hung: false });
   }
 

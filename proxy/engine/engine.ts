@@ -17,9 +17,11 @@ import { nowMs } from "../../native/clock.ts";
 import { errnoCode } from "../../native/errno.ts";
 import { Fd } from "../../native/fd.ts";
 import { Memory } from "../../native/memory.ts";
+import { setBlocking } from "../../native/sockopt.ts";
 import { Gate, type GateShare } from "../../pool/gate.ts";
 import type { Logger } from "../../pool/logger.ts";
 import { Line } from "../balance/line.ts";
+import { PLAIN_HTTP } from "../http/messages.ts";
 import { COUNT, type EngineCounters } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driver.ts";
@@ -175,11 +177,13 @@ export class Engine implements SessionServices, CompletionHandler {
       line.serve(nowMs()); // the new one may have room for those who waited at the old one
       return;
     }
+    const fd = Fd.duplicate(share.fd);
+    setBlocking(fd.number); // an http worker that had it before set it otherwise
     const listener: Accepting = {
       share,
       upstream,
       slot: this.#nextListenerSlot++,
-      fd: Fd.duplicate(share.fd),
+      fd,
       gates: [gate, this.#descriptors],
       armed: false,
       closing: false,
@@ -391,6 +395,7 @@ export class Engine implements SessionServices, CompletionHandler {
       maxQueue: 0,
       line,
       servers: [],
+      http: PLAIN_HTTP,
     } as const;
     return {
       share,

@@ -7,6 +7,7 @@ import type { LogMessage } from "../../pool/logger.ts";
 import type { PoolShare } from "../../pool/pool-block.ts";
 import type { LineShare } from "../balance/line.ts";
 import type { Policy } from "../balance/policies.ts";
+import type { HttpShare, HttpUpstreamShare } from "../http/messages.ts";
 import type { MovingSession } from "./session-record.ts";
 
 export interface WorkerData {
@@ -34,12 +35,16 @@ export interface ListenerShare {
   readonly route: number;
   /** The gate of its sessions in all workers. */
   readonly gate: GateShare;
+  /** Only of http listeners, which are for http workers. */
+  readonly http?: HttpShare;
 }
 
 export interface ServerShare {
   readonly endpoint: Endpoint;
   readonly weight: number;
   readonly maxConnections: number;
+  /** What the configuration calls it, if that is a name. */
+  readonly hostName?: string | undefined;
   readonly pool: PoolShare | undefined;
   /** Of ServerState. */
   readonly state: SharedArrayBuffer;
@@ -52,6 +57,7 @@ export interface UpstreamShare {
   readonly maxQueue: number;
   readonly line: LineShare;
   readonly servers: readonly ServerShare[];
+  readonly http: HttpUpstreamShare;
 }
 
 export type ToWorker =

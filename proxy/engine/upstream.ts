@@ -1,5 +1,5 @@
 /** An upstream as one worker uses it: its servers and their pools. */
-import { encodeSockaddr, parseAddress } from "../../native/address.ts";
+import { type Endpoint, encodeSockaddr, parseAddress } from "../../native/address.ts";
 import type { IntOption } from "../../native/repair/image.ts";
 import { warmUpRestore } from "../../native/repair/restore.ts";
 import { EntryTable } from "../../pool/entry-table.ts";
@@ -14,6 +14,9 @@ import { ServerState } from "../balance/server-state.ts";
 import type { ServerShare, UpstreamShare } from "./messages.ts";
 
 export interface Server extends BalancedServer {
+  readonly endpoint: Endpoint;
+  /** What the configuration calls it, if that is a name. */
+  readonly hostName: string | undefined;
   readonly family: 4 | 6;
   readonly sockaddr: Uint8Array;
   readonly taker: Taker | undefined;
@@ -53,9 +56,11 @@ export class UpstreamServers extends Balancer<Server> {
 }
 
 function serverOf(share: ServerShare, takers: TakerFactory | undefined): Server {
-  const { endpoint, weight, maxConnections, pool, state } = share;
+  const { endpoint, hostName, weight, maxConnections, pool, state } = share;
   return {
     name: `${endpoint.address}#${endpoint.port}`,
+    endpoint,
+    hostName,
     family: parseAddress(endpoint.address)?.length === 16 ? 6 : 4,
     sockaddr: encodeSockaddr(endpoint),
     weight,

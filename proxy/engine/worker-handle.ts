@@ -1,8 +1,8 @@
-/** An engine worker as the main thread sees it. */
-import { extname } from "node:path";
+/** A worker as the main thread sees it: one of the engine's, or one of ../http, which has the same messages. */
 import { Worker } from "node:worker_threads";
 import { wakeEventFd } from "../../native/eventfd.ts";
 import type { Logger } from "../../pool/logger.ts";
+import type { HttpWorkerData } from "../http/messages.ts";
 import type { FromWorker, ListenerShare, ToWorker, WorkerData } from "./messages.ts";
 
 /** The worker cannot run: `message` says what this kernel or container lacks and the remedy. */
@@ -36,11 +36,15 @@ export class WorkerHandle {
   }
 
   /**
-   * Starts a thread, whose lines go to `log`. Rejects with DriverUnavailableError. `onCrash` is told when it ends without having been
+   * Starts the thread of a script, whose lines go to `log`. Rejects with DriverUnavailableError. `onCrash` is told when it ends without having been
    * drained: our bug.
    */
-  static async start(data: WorkerData, log: Logger, onCrash: (error: Error) => void): Promise<WorkerHandle> {
-    const script = new URL(`./worker${extname(import.meta.url)}`, import.meta.url);
+  static async start(
+    script: URL,
+    data: WorkerData | HttpWorkerData,
+    log: Logger,
+    onCrash: (error: Error) => void,
+  ): Promise<WorkerHandle> {
     const worker = new Worker(script, { workerData: data });
     const started = await new Promise<FromWorker>((resolve, reject) => {
       worker.once("message", resolve);

@@ -46,6 +46,7 @@ const defaults: Config = {
       sourceAddress: "proxy",
       tls: null,
       reuse: "never",
+      hostHeader: "keep",
       pool: { min: 2, max: 32, maxSynRate: 200, maxAgeMs: 60_000 },
       health: null,
     },
@@ -144,7 +145,7 @@ load("given the demo's file, then the addresses of the lab", async () => {
 });
 
 load("given the example file, then it is valid", async () => {
-  assert.is((await loaded(here("../../config/example.yaml"))).listeners.length, 2);
+  assert.is((await loaded(here("../../config/example.yaml"))).listeners.length, 3);
 });
 
 const valid: readonly [given: string, settings: string, read: (config: Config) => unknown, want: unknown][] =

@@ -59,6 +59,7 @@ const ip = fc.oneof(
     .map((text) => `[${text}]`),
 );
 const optional = { requiredKeys: [] as never[] };
+const host = fc.constantFrom("example.com", "a.b.example", "xn--bcher-kva.example");
 
 const health = fc.record(
   {
@@ -95,20 +96,54 @@ const upstream = fc
       optional,
     ),
     bounds: fc.tuple(fc.nat({ max: 4096 }), fc.integer({ min: 1, max: 4096 })),
+    http: fc.record(
+      {
+        tls: fc.record(
+          { servername: host, ca: fc.constantFrom("ca.pem", null), rejectUnauthorized: fc.boolean() },
+          optional,
+        ),
+        reuse: fc.oneof(fc.constant("never"), duration(1, 3_600_000)),
+        hostHeader: fc.oneof(fc.constant("keep"), host),
+      },
+      optional,
+    ),
     pool: fc.record(
       { maxSynRate: fc.integer({ min: 1, max: 100_000 }), maxAge: duration(1000, 86_400_000) },
       optional,
     ),
   })
-  .map(({ servers, rest, bounds: [a, b], pool }) => ({
+  .map(({ servers, rest, http, bounds: [a, b], pool }) => ({
     ...rest,
+    ...http,
     servers: servers.map(([host, port, rest]) => ({ address: `${host}:${port}`, ...rest })),
     pool: { ...pool, min: Math.min(a, b), max: Math.max(a, b) },
   }));
 
 const listenerSettings = fc.record(
   {
-    mode: fc.constant("tcp"),
+    tls: fc.array(
+      fc.record(
+        {
+          cert: fc.constant("a.pem"),
+          key: fc.constant("/b"),
+          names: fc.constantFrom([], ["a.example", "*.b.example"]),
+        },
+        { requiredKeys: ["cert", "key"] },
+      ),
+      { maxLength: 2 },
+    ),
+    routes: fc.uniqueArray(
+      fc.record(
+        {
+          host: fc.oneof(host, fc.constantFrom("*", "*.example.com")),
+          pathPrefix: fc.constantFrom("/", "/api", "/a%20b/"),
+          timeout: duration(1, 86_400_000),
+          retries: fc.nat({ max: 10 }),
+        },
+        optional,
+      ),
+      { maxLength: 3, selector: ({ host = "*", pathPrefix = "/" }) => host + pathPrefix },
+    ),
     takeAfter: duration(0, 60_000),
     idleTimeout: duration(1, 604_800_000),
     maxConnections: fc.integer({ min: 1, max: 1_000_000 }),
@@ -122,6 +157,7 @@ const settings = fc.record(
     workers: fc.oneof(fc.constant("auto"), fc.integer({ min: 1, max: 64 })),
     driver: fc.constantFrom("auto", "io_uring", "epoll"),
     drainTimeout: duration(0, 86_400_000),
+    httpWorkers: fc.integer({ min: 1, max: 64 }),
     admin: fc.oneof(
       fc.constantFrom(null, {}),
       fc.stringMatching(/^\/[ -~é]{0,49}[a-z]$/).map((path) => ({ bind: `unix:${path}` })),
@@ -151,6 +187,8 @@ const file = fc
   .map(({ upstreams, listeners, settings }) => ({
     listeners: listeners.map(([name, host, pick, rest], i) => ({
       ...rest,
+      mode: "http",
+      routes: (rest.routes ?? []).map((route) => ({ ...route, upstream: upstreams[0]![0] })),
       name,
       bind: `${host}:${pick % 3 === 0 ? 0 : 1000 + i}`,
       upstream: upstreams[pick % upstreams.length]![0],
@@ -176,7 +214,8 @@ print("given any valid config, then its text reads back as the same config and p
 print("given a minimal config, then the text has every key, in units people write", () => {
   const text = formatConfig(
     parsed(
-      `{ listeners: [{ name: "7", bind: "[::]:8001", upstream: o }], upstreams: { o: { servers: [{ address: a:1 }], health: {} } }, admin: {} }`,
+      `{ listeners: [{ name: "7", bind: "[::]:8001", upstream: o, mode: http, tls: [{ cert: c, key: k }], routes: [{ upstream: o }] }],
+        upstreams: { o: { servers: [{ address: a:1 }], tls: {}, health: {} } }, admin: {} }`,
     ),
   );
   for (const key of [...keysByPlace.values()].flat()) assert.match(text, new RegExp(`^[ -]*${key}:`, "m"));
@@ -187,6 +226,7 @@ print("given a minimal config, then the text has every key, in units people writ
     "maxAge: 60s",
     "drainTimeout: 30s",
     'name: "7"',
+    "timeout: 60s",
   ]) {
     assert.match(text, line);
   }

@@ -6,15 +6,15 @@ import type { FromClient, Job, ToClient } from "./library-client.ts";
 import type { FromOrigin, ToOrigin } from "./library-origin.ts";
 import { World } from "./world.ts";
 
-const ADDRESS = "10.77.0.2";
+export const ADDRESS = "10.77.0.2";
 export const RTT_MS = 40;
 /** Half-opens kept for each of the two ports. */
-const MIN = 16;
+export const MIN = 16;
 
-type Scheme = "http" | "https";
+export type Scheme = "http" | "https";
 
 /** A process that answers each message with one. */
-class Program<To, From> {
+export class Program<To, From> {
   readonly #child: ChildProcess;
 
   constructor(child: ChildProcess) {
@@ -37,14 +37,15 @@ class Program<To, From> {
 }
 
 export class LibraryWorld {
-  readonly #world: World;
+  protected readonly world: World;
+  /** The origin itself, by scheme. */
+  protected origins: Record<Scheme, string> = { http: "", https: "" };
   readonly #origin: Program<ToOrigin, FromOrigin>;
   readonly #client: Program<ToClient, FromClient>;
-  #origins: Record<Scheme, string> = { http: "", https: "" };
   #nextId = 1;
 
-  private constructor(world: World) {
-    this.#world = world;
+  protected constructor(world: World) {
+    this.world = world;
     this.#origin = new Program(world.program("far", new URL("library-origin.ts", import.meta.url)));
     this.#client = new Program(world.program("near", new URL("library-client.ts", import.meta.url)));
   }
@@ -53,18 +54,23 @@ export class LibraryWorld {
     const world = new LibraryWorld(
       await World.create({ links: [{ between: ["near", "far"], rttMs: RTT_MS }] }),
     );
-    await world.#start(makeCertificate());
+    await world.start(makeCertificate());
     return world;
+  }
+
+  /** Where a client finds the origin, and whether it has to accelerate connections itself. */
+  protected way(scheme: Scheme, isAccelerated: boolean): Pick<Job, "origin" | "isAccelerated"> {
+    return { origin: this.origins[scheme], isAccelerated };
   }
 
   /** Requests, numbered through, each on a fresh connection; all jobs at once. */
   async requests(
     jobs: readonly (Pick<Job, "method" | "count"> & Partial<Job> & { readonly scheme: Scheme })[],
   ): Promise<FromClient> {
-    const numbered = jobs.map(({ scheme, ...job }) => {
+    const numbered = jobs.map(({ scheme, isAccelerated = true, ...job }) => {
       const first = this.#nextId;
       this.#nextId += job.count;
-      return { isOneByOne: false, isAccelerated: true, first, ...job, origin: this.#origins[scheme] };
+      return { isOneByOne: false, first, ...job, ...this.way(scheme, isAccelerated) };
     });
     return this.#client.ask({ kind: "requests", jobs: numbered });
   }
@@ -84,7 +90,7 @@ export class LibraryWorld {
 
   /** Resolves once half-opens are ready for both ports. */
   async ready(): Promise<void> {
-    await this.#client.ask({ kind: "warmUp", origins: Object.values(this.#origins) });
+    await this.#client.ask({ kind: "warmUp", origins: Object.values(this.origins) });
   }
 
   /**
@@ -116,15 +122,20 @@ export class LibraryWorld {
   }
 
   async close(): Promise<void> {
-    await this.#world.close();
+    await this.world.close();
   }
 
-  async #start(certificate: Certificate): Promise<void> {
+  protected async start(certificate: Certificate): Promise<void> {
+    await this.startOrigin(certificate);
+    await this.ready();
+  }
+
+  /** Starts the origin, and the client that trusts it. */
+  protected async startOrigin(certificate: Certificate): Promise<void> {
     const up = await this.#origin.ask({ kind: "start", host: ADDRESS, certificate });
     if (up.kind === "seen") throw new Error(up.kind);
     const { plain, secure } = up.ports;
-    this.#origins = { http: `http://${ADDRESS}:${plain}`, https: `https://${ADDRESS}:${secure}` };
+    this.origins = { http: `http://${ADDRESS}:${plain}`, https: `https://${ADDRESS}:${secure}` };
     await this.#client.ask({ kind: "start", ca: certificate.cert, min: MIN });
-    await this.ready();
   }
 }

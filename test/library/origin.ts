@@ -14,14 +14,16 @@ export interface Certificate {
   readonly cert: string;
 }
 
-/** A certificate of its own authority for origin.test, localhost and the addresses the tests use. */
-export function makeCertificate(): Certificate {
+const ORIGIN_NAMES = ["origin.test", "localhost"];
+
+/** A certificate of its own authority for some names, and the addresses the tests use. */
+export function makeCertificate(hosts: readonly string[] = ORIGIN_NAMES): Certificate {
   const folder = mkdtempSync(join(tmpdir(), "accelproxy-cert-"));
   const [key, cert] = [join(folder, "key.pem"), join(folder, "cert.pem")];
-  const names = "DNS:origin.test,DNS:localhost,IP:127.0.0.1,IP:::1,IP:10.77.0.2";
+  const names = [...hosts.map((host) => `DNS:${host}`), "IP:127.0.0.1,IP:::1,IP:10.77.0.2"].join(",");
   const made = spawnSync("openssl", [
     ...["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"],
-    ...["-subj", "/CN=origin.test", "-addext", `subjectAltName=${names}`, "-keyout", key, "-out", cert],
+    ...["-subj", `/CN=${hosts[0]}`, "-addext", `subjectAltName=${names}`, "-keyout", key, "-out", cert],
   ]);
   if (made.status !== 0) throw new Error(`openssl: ${made.stderr}`);
   const pair = { key: readFileSync(key, "utf8"), cert: readFileSync(cert, "utf8") };

@@ -18,6 +18,7 @@ import { EngineCounters } from "../../../proxy/engine/counters.ts";
 import { Engine } from "../../../proxy/engine/engine.ts";
 import { createEpollDriver } from "../../../proxy/engine/epoll-driver.ts";
 import { createIoUringDriver } from "../../../proxy/engine/io-uring-driver.ts";
+import { PLAIN_HTTP } from "../../../proxy/http/messages.ts";
 import { listen, loopback, newSocket, read, reset, write } from "./loopback.ts";
 
 const BUFFERS = { bufferCount: 64, bufferSize: 16_384 };
@@ -126,6 +127,7 @@ class Scene {
     const { maxQueue = 10, connectTimeoutMs = LIMIT_MS } = this.#settings;
     this.engine.setUpstream({
       name: "u",
+      http: PLAIN_HTTP,
       policy,
       connectTimeoutMs,
       maxQueue,

@@ -20,6 +20,7 @@ import { createEpollDriver } from "../../../proxy/engine/epoll-driver.ts";
 import { createIoUringDriver } from "../../../proxy/engine/io-uring-driver.ts";
 import type { ListenerShare } from "../../../proxy/engine/messages.ts";
 import type { MovingSession } from "../../../proxy/engine/session-record.ts";
+import { PLAIN_HTTP } from "../../../proxy/http/messages.ts";
 import { listen, loopback, newSocket, reset } from "./loopback.ts";
 
 const BUFFERS = { bufferCount: 64, bufferSize: 16_384 };
@@ -138,6 +139,7 @@ class Scene {
       maxQueue: 0,
       line: Line.create(new SharedArrayBuffer(4)),
       servers: [{ endpoint, weight: 1, maxConnections: 0, pool: undefined, state: this.#state.buffer }],
+      http: PLAIN_HTTP,
     } as const;
     this.#share = {
       id: 1,
