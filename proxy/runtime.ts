@@ -137,11 +137,7 @@ export class Runtime implements ProxyView {
   }
 
   metrics(): MetricsSnapshot {
-    return {
-      ...this.#traffic.snapshot(),
-      pools: this.#pools().map(poolMetrics),
-      ...this.#balance(),
-    };
+    return { ...this.#traffic.snapshot(), pools: this.#pools().map(poolMetrics), ...this.#balance() };
   }
 
   reload(): Promise<ReloadResult> {

@@ -154,6 +154,7 @@ export class Exchange {
     }
     this.#upstream = upstream;
     if (!head.expectsContinue) await this.#body.ready(this.#services.takeAfterMs);
+    if (this.#isOver) return; // the client went while its body was waited for
     this.#wentMs = performance.now();
     this.#deadline = setTimeout(() => this.#onTimeout(), this.#route.timeoutMs);
     this.#next();

@@ -245,7 +245,7 @@ export class HttpListener {
         if (client && client.exchanges.size === 0) {
           client.bytesBefore = client.socket.bytesRead;
           client.headSinceMs = undefined;
-          if (this.#isDraining || client.isBroken) client.socket.end();
+          if (this.#isDraining || client.isBroken) client.socket.destroySoon();
         }
         this.#count(account);
         this.#services.onRequest(this.#line(account, origin.address));

@@ -3,6 +3,7 @@ import { writeFile } from "node:fs/promises";
 import { join } from "node:path";
 import type { PoolStatus } from "../../proxy/status.ts";
 import { type Certificate, makeCertificate } from "../library/origin.ts";
+import { checkpoint } from "./checkpoint-cases.ts";
 import type { Job } from "./library-client.ts";
 import { ADDRESS, LibraryWorld, MIN, RTT_MS, type Scheme } from "./library-world.ts";
 import { type ProxyProcess, World } from "./world.ts";
@@ -21,6 +22,11 @@ export class HttpWorld extends LibraryWorld {
     await this.proxy.until("pools full", async () =>
       (await this.pools()).every(({ halfOpen }) => halfOpen >= MIN),
     );
+  }
+
+  /** What `accelproxy checkpoint` says to it. */
+  checkpoint(): ReturnType<typeof checkpoint> {
+    return checkpoint(this.world, this.proxy, join(this.world.folder, "images"));
   }
 
   async pools(): Promise<readonly PoolStatus[]> {

@@ -59,4 +59,36 @@ http(
   },
 );
 
+http(
+  "given an upgrade, then requests under way are answered and a new process goes on",
+  async ({ world }) => {
+    const under = world.requests([{ scheme: "http", method: "GET", count: 20 }]);
+    await world.proxy.upgrade();
+    const { answered } = await under;
+    assert.equal(
+      answered.filter(({ error }) => error !== undefined),
+      [],
+    );
+    await world.ready();
+    const after = await world.requests([{ scheme: "http", method: "POST", count: 4 }]);
+    assert.equal(
+      after.answered.filter(({ error }) => error !== undefined),
+      [],
+    );
+    const { listeners } = await world.proxy.status();
+    assert.equal(
+      listeners.map(({ mode }) => mode),
+      ["http", "http"],
+    );
+  },
+);
+
+http("given a checkpoint, then it is refused with a remedy, and nothing changes", async ({ world }) => {
+  const { code, stderr } = await world.checkpoint();
+  assert.is(code, 1);
+  assert.match(stderr, "http listeners cannot be put away: http, https (run them in a process of their own");
+  const { answered } = await world.requests([{ scheme: "http", method: "GET", count: 1 }]);
+  assert.is(answered[0]!.error, undefined);
+});
+
 http.run();
