@@ -24,7 +24,12 @@ const ACCELERATED = accelproxy({
   pool: { max: 2048, maxSynRate: 100_000 },
 });
 const PLAIN = accelproxy({ name: "accelproxy, acceleration off", acceleration: "off" });
-const PEERS = [ACCELERATED, PLAIN, haproxyTcp, nginxStream, nodeProxy];
+const EPOLL = accelproxy({
+  name: "accelproxy, epoll, acceleration off",
+  acceleration: "off",
+  driver: "epoll",
+});
+const PEERS = [ACCELERATED, PLAIN, EPOLL, haproxyTcp, nginxStream, nodeProxy];
 const BASELINE = haproxyTcp.name;
 const DIRECT = "direct";
 

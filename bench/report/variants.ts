@@ -6,6 +6,7 @@ const COLOURS: Readonly<Record<string, string>> = {
   "accelproxy, epoll": "#ff9896",
   "accelproxy, accelerated": "#d62728",
   "accelproxy, acceleration off": "#f4a3a3",
+  "accelproxy, epoll, acceleration off": "#fbd5d5",
   "HAProxy http, reuse never": "#1f77b4",
   "HAProxy http, reuse": "#8fc1e6",
   "HAProxy tcp": "#1f77b4",
