@@ -1,6 +1,6 @@
 import { parseArgs } from "node:util";
 
-export const BENCHMARK_NAMES = ["latency", "rate", "throughput", "pool", "repair"] as const;
+export const BENCHMARK_NAMES = ["latency", "rate", "http", "throughput", "pool", "repair"] as const;
 export type BenchmarkName = (typeof BENCHMARK_NAMES)[number];
 
 export type Command =

@@ -6,6 +6,7 @@ import { spawnSync } from "node:child_process";
 import { constants } from "node:os";
 import { resolve } from "node:path";
 import { type BenchmarkName, parseCommand, USAGE } from "./arguments.ts";
+import { http } from "./benchmarks/http.ts";
 import { latency } from "./benchmarks/latency.ts";
 import { pool } from "./benchmarks/pool.ts";
 import { rate } from "./benchmarks/rate.ts";
@@ -18,7 +19,14 @@ import { formatRows } from "./measure/rows.ts";
 import { root } from "./root.ts";
 
 const EXIT = { good: 0, failed: 1, usage: 2, unavailable: 77 } as const;
-const BENCHMARKS: Readonly<Record<BenchmarkName, Benchmark>> = { latency, rate, throughput, pool, repair };
+const BENCHMARKS: Readonly<Record<BenchmarkName, Benchmark>> = {
+  latency,
+  rate,
+  http,
+  throughput,
+  pool,
+  repair,
+};
 
 async function runBenchmark(benchmark: Benchmark, quick: boolean, file: string): Promise<void> {
   const startedAt = performance.now();

@@ -31,7 +31,7 @@ const EPOLL = accelproxy({
 });
 const PEERS = [ACCELERATED, PLAIN, EPOLL, haproxyTcp, nginxStream, nodeProxy];
 const BASELINE = haproxyTcp.name;
-const DIRECT = "direct";
+export const DIRECT = "direct";
 
 const CLIENTS = [1, 16, 64, 256];
 /** Whose peak the latency is measured at half of. */
@@ -39,7 +39,7 @@ const LATENCY_CLIENTS = 64;
 const BODY_BYTES = 100;
 const HIT_RATE_MIN = 0.9;
 
-interface Subject {
+export interface Subject {
   readonly name: string;
   readonly port: number;
   /** Undefined: no proxy. */
@@ -137,11 +137,13 @@ async function atFixedRate(
   });
 }
 
-async function atConcurrency(
+/** Rate and CPU with so many clients at a time, compared with `reference`. */
+export async function atConcurrency(
   context: BenchContext,
   host: Host,
   subjects: readonly Subject[],
   clients: number,
+  reference = BASELINE,
 ): Promise<Row[]> {
   const [rounds, connections] = context.quick ? [3, 8_000] : [7, 20_000];
   const count = clients === 1 ? connections / 4 : connections;
@@ -154,7 +156,7 @@ async function atConcurrency(
     const samples = Object.fromEntries(
       Object.entries(all).filter(([, values]) => values.every((value) => !Number.isNaN(value))),
     );
-    const baseline = metric === "hit rate" ? null : BASELINE;
+    const baseline = metric === "hit rate" ? null : reference;
     const parameters = { clients, workers };
     return rowsOf({ case: name, parameters, metric, unit: UNITS[metric], baseline, samples });
   });
@@ -199,7 +201,7 @@ function hitRateBetween(before: PoolCounts, after: PoolCounts): number {
 }
 
 /** Every byte of some answers, before anything is timed; ab itself looks at status and length only. */
-async function assertWorking(host: Host, name: string, port: number): Promise<void> {
+export async function assertWorking(host: Host, name: string, port: number): Promise<void> {
   const targets = [{ name, host: "127.0.0.1", port }];
   const load = { targets, rate: 100, durationMs: 300, seed: 1, size: BODY_BYTES, timeoutMs: 5_000 };
   const [error] = ((await runLoadOn(host, load)).samples[name] ?? []).flatMap((one) => one.error ?? []);

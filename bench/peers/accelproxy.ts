@@ -11,6 +11,8 @@ export interface AccelproxyOptions {
   readonly name: string;
   readonly acceleration: "required" | "off";
   readonly driver?: "io_uring" | "epoll";
+  /** An http listener, whose upstream keeps idle connections for this long. */
+  readonly reuse?: "never" | "5s";
   /** Of the pool; what is not named keeps its default. */
   readonly pool?: Readonly<{ min?: number; max?: number; maxSynRate?: number }>;
 }
@@ -19,7 +21,7 @@ const READY_LIMIT_MS = 15_000;
 const POLL_MS = 50;
 
 /** The built program, from dist/. */
-export function accelproxy({ name, acceleration, driver, pool = {} }: AccelproxyOptions): Peer {
+export function accelproxy({ name, acceleration, driver, reuse, pool = {} }: AccelproxyOptions): Peer {
   return {
     name,
     missing: () => undefined,
@@ -28,8 +30,23 @@ export function accelproxy({ name, acceleration, driver, pool = {} }: Accelproxy
       const socket = join(folder, `accelproxy-${port}.sock`);
       const file = join(folder, `accelproxy-${port}.json`);
       const config = {
-        listeners: [{ name: "bench", bind: `127.0.0.1:${port}`, upstream: "origin", maxConnections: 20_000 }],
-        upstreams: { origin: { servers: [{ address: `${origin.host}:${origin.port}` }], pool } },
+        listeners: [
+          {
+            name: "bench",
+            bind: `127.0.0.1:${port}`,
+            upstream: "origin",
+            maxConnections: 20_000,
+            ...(reuse && { mode: "http" }),
+          },
+        ],
+        upstreams: {
+          origin: {
+            servers: [{ address: `${origin.host}:${origin.port}` }],
+            pool,
+            ...(reuse && { reuse }),
+          },
+        },
+        httpWorkers: workers,
         acceleration,
         ...(driver && { driver }),
         workers,

@@ -86,7 +86,10 @@ bench("given a wrong name, then it exits 2 and says which there are", async ({ f
   const { child, said } = start(folder, ["latencies"]);
   const [code] = (await once(child, "close")) as [number];
   assert.is(code, 2);
-  assert.match(said.join("\n"), /no benchmark "latencies"[\s\S]*latency, rate, throughput, pool, repair/);
+  assert.match(
+    said.join("\n"),
+    /no benchmark "latencies"[\s\S]*latency, rate, http, throughput, pool, repair/,
+  );
 });
 
 bench.run();
