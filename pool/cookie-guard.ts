@@ -9,6 +9,7 @@ import type { KeeperServices } from "./keeper.ts";
 import type { LiveEntry } from "./live-entry.ts";
 import type { Offers } from "./offers.ts";
 import type { PoolBlock } from "./pool-block.ts";
+import type { PoolNews } from "./pool-news.ts";
 import type { RttEstimator } from "./rtt.ts";
 
 export interface CookieGuardParts {
@@ -16,8 +17,7 @@ export interface CookieGuardParts {
   readonly block: PoolBlock;
   readonly offers: Offers;
   readonly rtt: RttEstimator;
-  /** Fields that say which destination a log line is about. */
-  readonly named: object;
+  readonly news: PoolNews;
 }
 
 export class CookieGuard {
@@ -72,15 +72,12 @@ export class CookieGuard {
 
   /** The canary is done with; whoever calls gives its entry up. */
   endCanary(finding: Finding, nowMs: number): void {
-    const { services, block, named } = this.#parts;
+    const { block, news } = this.#parts;
     const found = this.#watch.end(finding, nowMs);
     if (found === undefined || found === (block.get("cookies") === 1)) return;
     block.set("cookies", found ? 1 : 0);
     if (found) block.add("cookieSightings");
-    const message = found
-      ? "upstream answers with SYN cookies"
-      : "upstream no longer answers with SYN cookies";
-    services.log.info(named, message);
+    news.cookies(found);
   }
 
   /** The entry ended some other way. */

@@ -5,7 +5,7 @@
  * Read docs/how-it-works.md first, then net/ipv4/tcp_minisocks.c tcp_check_req() for
  * what an upstream does with a repeated SYN.
  */
-import { formatEndpoint, parseAddress } from "../native/address.ts";
+import { parseAddress } from "../native/address.ts";
 import { SyscallError } from "../native/errno.ts";
 import type { SynTemplate } from "../native/net/tcp-socket.ts";
 import { ACK, type TcpSegment } from "../native/wire/tcp.ts";
@@ -23,6 +23,7 @@ import * as limits from "./limits.ts";
 import type { LiveEntry } from "./live-entry.ts";
 import { Offers } from "./offers.ts";
 import { PoolBlock, type PoolShare } from "./pool-block.ts";
+import { PoolNews } from "./pool-news.ts";
 import type { PoolSpec } from "./pool-spec.ts";
 import type { DestinationPorts, Port } from "./reservations.ts";
 import { Route } from "./route.ts";
@@ -52,6 +53,7 @@ export class Destination {
   readonly #offers: Offers;
   readonly #health: Health;
   readonly #route: Route;
+  readonly #news: PoolNews;
   #opening = 0;
 
   constructor(spec: PoolSpec, services: KeeperServices, ports: DestinationPorts, secret: Uint8Array) {
@@ -68,13 +70,10 @@ export class Destination {
     this.#offers = new Offers(this.block);
     this.#demand = new Demand(services.nowMs());
     this.arrivals = new Arrivals(this.block, this.#demand, this.#rtt);
-    this.#cookies = new CookieGuard({
-      services,
-      block: this.block,
-      offers: this.#offers,
-      rtt: this.#rtt,
-      named: this.#named(),
-    });
+    this.#news = new PoolNews(spec, services.log);
+    const { block } = this;
+    const [offers, rtt, news] = [this.#offers, this.#rtt, this.#news];
+    this.#cookies = new CookieGuard({ services, block, offers, rtt, news });
     this.#leases = new Leases(services, this, ports, this.#rtt);
     this.#health = new Health(spec.max);
     this.#route = new Route(address, this.port);
@@ -282,8 +281,7 @@ export class Destination {
     if (outcome === "silent") {
       this.#backOff(nowMs, "upstream does not answer");
     } else if (outcome === "full") {
-      const fields = { ...this.#named(), ceiling: this.#health.ceiling };
-      this.#services.log.warn(fields, "upstream drops SYNs, holding fewer half-opens");
+      this.#news.lowered(this.#health.ceiling);
       this.#shrink(this.#target(nowMs), nowMs);
     }
   }
@@ -434,16 +432,21 @@ export class Destination {
   }
 
   #watchHealth(nowMs: number): void {
+    const wasLowered = this.#health.isLowered;
     const ended = this.#health.tick(nowMs);
+    if (wasLowered && !this.#health.isLowered) this.#news.raised();
     if (ended === "blackholed") {
       this.block.set("silentFlights", 0);
       this.block.set("paused", 0);
-      this.#services.log.info(this.#named(), "accelerating again after a pause");
+      this.#news.resumed();
     }
     if (!this.#health.isOpen || this.retired) return;
+    const offered = this.#offeredCount();
     if (this.block.get("silentFlights") >= limits.BLACKHOLED_FLIGHTS) this.#pause(nowMs);
-    else if (this.#offeredCount() >= Math.min(this.spec.min, this.#health.ceiling))
+    else if (offered >= Math.min(this.spec.min, this.#health.ceiling)) {
       this.block.set("settled", 1);
+      if (offered > 0) this.#news.ready(offered);
+    }
   }
 
   #pause(nowMs: number): void {
@@ -452,15 +455,14 @@ export class Destination {
     this.block.set("settled", 1);
     this.block.add("blackholes");
     this.release(nowMs);
-    const fields = { ...this.#named(), pauseMs };
-    this.#services.log.warn(fields, "first data on half-opens vanishes, connecting in the ordinary way");
+    this.#news.blackholed(pauseMs);
   }
 
   #backOff(nowMs: number, reason: string): void {
     this.block.set("settled", 1);
     if (!this.#health.isOpen) return;
-    const first = this.#health.backOff(nowMs);
-    if (first) this.#services.log.warn({ ...this.#named(), reason }, "half-opens paused");
+    this.#health.backOff(nowMs);
+    this.#news.paused(reason, nowMs);
     this.release(nowMs);
   }
 
@@ -492,9 +494,5 @@ export class Destination {
 
   #publishCounts(): void {
     this.block.set("halfOpen", this.#held());
-  }
-
-  #named(): { upstream: string; server: string } {
-    return { upstream: this.spec.upstream, server: formatEndpoint(this.spec.server) };
   }
 }

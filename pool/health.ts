@@ -91,12 +91,11 @@ export class Health {
     return "full";
   }
 
-  /** Leaves it alone for a while, longer each time. True for the first failure in a row. */
-  backOff(nowMs: number): boolean {
+  /** Leaves it alone for a while, longer each time. */
+  backOff(nowMs: number): void {
     const waitMs = Math.min(limits.BACKOFF_MIN * 2 ** this.#failures, limits.BACKOFF_MAX);
     this.#state = { kind: "backoff", untilMs: nowMs + waitMs };
     this.#failures += 1;
-    return this.#failures === 1;
   }
 
   /** First flights vanish: no half-opens for the returned ms, twice as long each time. */

@@ -23,6 +23,7 @@ import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 import type { PoolSpec } from "./pool-spec.ts";
 import { DestinationPorts, isGuarded, type Port, Reservations } from "./reservations.ts";
+import { Seldom } from "./seldom.ts";
 import { bootSecret } from "./sequence.ts";
 import { KeeperSignal } from "./signal.ts";
 import type { SteeredPorts } from "./steered-ports.ts";
@@ -57,8 +58,6 @@ export interface KeeperOptions {
   readonly isHeld?: boolean;
 }
 
-const WARNING_INTERVAL = 60_000;
-
 export class Keeper implements KeeperServices {
   readonly table: EntryTable;
   readonly wire: HandshakeWire;
@@ -87,8 +86,8 @@ export class Keeper implements KeeperServices {
   #busyUntilMs = 0;
   /** Since when takers may have done what destinations have not seen. */
   #seenMs = 0;
-  #noPortWarnedMs = Number.NEGATIVE_INFINITY;
-  #lostWarnedMs = Number.NEGATIVE_INFINITY;
+  readonly #noPortWarnings = new Seldom(limits.WARNING_INTERVAL);
+  readonly #lostWarnings = new Seldom(limits.WARNING_INTERVAL);
   #lost = 0;
 
   /** Throws SyscallError when `hearing` is steered or bpf and cannot be had. */
@@ -307,8 +306,7 @@ export class Keeper implements KeeperServices {
   }
 
   warnNoPort(error: SyscallError): void {
-    if (nowMs() - this.#noPortWarnedMs < WARNING_INTERVAL) return;
-    this.#noPortWarnedMs = nowMs();
+    if (this.#noPortWarnings.due(nowMs()) === undefined) return;
     this.log.warn(
       { code: error.code, reservations: this.reservations.open },
       "no port for a half-open: widen net.ipv4.ip_local_port_range or raise the descriptor limit",
@@ -434,8 +432,7 @@ export class Keeper implements KeeperServices {
   /** What was lost comes again, later than it could have. */
   #watchLost(): void {
     const { lost } = this.#hearing;
-    if (lost === this.#lost || nowMs() - this.#lostWarnedMs < WARNING_INTERVAL) return;
-    this.#lostWarnedMs = nowMs();
+    if (lost === this.#lost || this.#lostWarnings.due(nowMs()) === undefined) return;
     this.log.warn(
       { segments: (lost - this.#lost) >>> 0 },
       "SYN-ACKs or RSTs came faster than they were read",

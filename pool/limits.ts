@@ -53,6 +53,9 @@ export const DEMAND_HALF_LIFE = 30_000;
 export const ROUTE_MAX_AGE = 5_000;
 /** Half-opens that are opened before answers are read again: fewer than a ring holds (HandshakeRing). */
 export const OPENED_AT_ONCE = 512;
+/** The log says at most this often that a pool is paused, and repeats warnings of the keeper. */
+export const PAUSE_NEWS_INTERVAL = 10_000;
+export const WARNING_INTERVAL = 60_000;
 /** Longest sleep of the keeper. */
 export const KEEPER_SLEEP_MAX = 1_000;
 /** For how long after a take the keeper only naps, and how long a nap is. */

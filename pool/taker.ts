@@ -80,6 +80,11 @@ export class Taker {
     return lease;
   }
 
+  /** The round trip to the server as the keeper measures it; 0 before it did. */
+  get rttMs(): number {
+    return this.block.get("rttUs") / 1e3;
+  }
+
   record({ entry }: Lease): LeaseRecord {
     return { entry, port: this.#table.get(entry, ENTRY.port), verdict: this.#table.verdict(entry) };
   }

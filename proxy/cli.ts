@@ -4,6 +4,7 @@ import { isatty } from "node:tty";
 import { type Command, HELP, parseCommandLine } from "./args.ts";
 import { EXIT, type ExitCode, errorLine, type Output } from "./commands/output.ts";
 import type { ProcessEvents } from "./commands/run.ts";
+import type { Terminal } from "./commands/screen.ts";
 import { version } from "./version.ts";
 
 // Each command is loaded when it is asked for: check and status need nothing native.
@@ -33,6 +34,23 @@ const events: ProcessEvents = {
 /** Names the descriptor on which the proxy before this one gives what it has (upgrade/predecessor.ts). */
 const CHANNEL = "ACCELPROXY_UPGRADE_CHANNEL";
 type RunCommand = Extract<Command, { kind: "run" }>;
+
+/** Keys come one by one where stdin is a terminal too, else Ctrl-C is a signal. */
+const terminal: Terminal = {
+  write: output.stdout,
+  size: () => ({ columns: process.stdout.columns, rows: process.stdout.rows }),
+  onKey: (handler) => {
+    const { stdin } = process;
+    if (!stdin.isTTY) return () => {};
+    stdin.setRawMode(true);
+    stdin.setEncoding("utf8");
+    stdin.on("data", handler);
+    return () => {
+      stdin.setRawMode(false);
+      stdin.destroy();
+    };
+  },
+};
 
 const STDOUT = 1;
 const STDERR = 2;
@@ -66,7 +84,8 @@ async function main(args: readonly string[]): Promise<ExitCode> {
     }
     case "status": {
       const { status } = await import("./commands/status.ts");
-      return status({ ...command, isTerminal: isatty(STDOUT), stop: onSignal("SIGINT") }, output);
+      const stop = onSignal("SIGINT", "SIGTERM", "SIGHUP");
+      return status({ ...command, terminal: isatty(STDOUT) ? terminal : undefined, stop }, output);
     }
     case "probe": {
       const { runProbe } = await import("./commands/probe.ts");

@@ -5,8 +5,12 @@ import pino from "pino";
 
 type LogLevel = pino.LevelWithSilent;
 
+const EVENT_LEVEL = "info";
+
 export interface LogOptions {
   readonly level: LogLevel;
+  /** Gets every line from info up as JSON, whatever `level` is. */
+  readonly events?: { write(line: string): void };
   /** Readable lines instead of JSON. */
   readonly readable: boolean;
   /** Descriptor that is written to, 1 for stdout. */
@@ -17,13 +21,23 @@ export interface LogOptions {
  * A logger that writes each line before it returns, so that the last one before an exit is not lost. A reader
  * that went away or a full disk silences the log, and never ends the proxy.
  */
-export function createLog({ level, readable, descriptor }: LogOptions): pino.Logger {
+export function createLog({ level, events, readable, descriptor }: LogOptions): pino.Logger {
   const destination = pino.destination({ dest: descriptor, sync: true });
   // pino handles EPIPE itself; everything else (ENOSPC, EIO) would be an uncaught exception.
   destination.on("error", () => {});
-  const options: pino.LoggerOptions = { level, base: null };
-  if (!readable) return pino(options, destination);
-  return pino(options, { write: (line: string) => void destination.write(formatLine(line)) });
+  const lines = readable
+    ? { write: (line: string) => void destination.write(formatLine(line)) }
+    : destination;
+  if (events === undefined) return pino({ level, base: null }, lines);
+  const streams: pino.StreamEntry[] = [{ level: EVENT_LEVEL, stream: events }];
+  if (level !== "silent") streams.unshift({ level, stream: lines });
+  return pino({ level: loggedLevel(level), base: null }, pino.multistream(streams));
+}
+
+/** From which level on lines are made: those for people at least, though the log may leave them out. */
+export function loggedLevel(level: LogLevel): LogLevel {
+  const isQuieter = level === "silent" || pino.levels.values[level]! > pino.levels.values[EVENT_LEVEL]!;
+  return isQuieter ? EVENT_LEVEL : level;
 }
 
 /**

@@ -20,9 +20,11 @@ import type { ListenerShare } from "./engine/messages.ts";
 import type { MovingSession } from "./engine/session-record.ts";
 import type { WorkerHandle } from "./engine/worker-handle.ts";
 import { asStartError, listenError, StartError } from "./errors.ts";
+import type { RecentEvents } from "./events.ts";
 import { type HttpFiles, readHttpFiles } from "./http/files.ts";
 import type { HttpShare } from "./http/messages.ts";
 import { ListenerSockets } from "./listener-sockets.ts";
+import { loggedLevel } from "./log.ts";
 import { NameWatcher } from "./names.ts";
 import { DESCRIPTORS_PER_SESSION, sessionsOf, shareDescriptors } from "./process-limits.ts";
 import { sameSockets, usesHttp, waitingSettings, withFiles } from "./reload-plan.ts";
@@ -44,6 +46,7 @@ export interface RuntimeOptions {
   readonly configFile: string;
   readonly config: Config;
   readonly log: Logger;
+  readonly events: RecentEvents;
   /** False: no capabilities, or acceleration is off. */
   readonly accelerate: boolean;
   /** Requests are logged in lines for people. */
@@ -122,6 +125,8 @@ export class Runtime implements ProxyView {
       listeners: [...this.#listeners.values()].map((listener) => this.#listenerStatus(listener)),
       pools: this.#pools().map(poolStatus),
       ...this.#balance(),
+      ...this.#traffic.overview,
+      events: this.#options.events.newestFirst,
     };
   }
 
@@ -205,7 +210,7 @@ export class Runtime implements ProxyView {
     if (accelerate) {
       const poolLog = this.#options.log.child({ component: "pool" });
       const { heritage } = this.#options;
-      this.#keeper = await KeeperHandle.start(config.log.level, poolLog, onFatal, {
+      this.#keeper = await KeeperHandle.start(loggedLevel(config.log.level), poolLog, onFatal, {
         descriptors: this.#descriptors,
         isHeld: heritage !== undefined,
         ...(heritage?.secret && { secret: heritage.secret }),

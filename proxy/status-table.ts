@@ -1,4 +1,6 @@
+import type { Event } from "./events.ts";
 import type { ListenerStatus, PoolStatus, ServerStatus, Status, UpstreamStatus } from "./status.ts";
+import { duration, grouped, hitRate, medianMs, milliseconds, poolState, spent } from "./status-words.ts";
 
 /** GET /status as tables for a terminal. */
 
@@ -45,14 +47,37 @@ const SERVER_COLUMNS: readonly Column<ServerStatus>[] = [
   ["STATE", "left", (row) => row.state],
 ];
 
+const EVENT_COLUMNS: readonly Column<Event>[] = [
+  ["RECENTLY", "left", ({ timeMs }) => new Date(timeMs).toISOString().slice(0, 19).replace("T", " ")],
+  ["", "left", ({ level }) => level],
+  ["", "left", ({ text, times }) => (times > 1 ? `${text} (${times} times)` : text)],
+];
+
+/** Events that are shown; GET /status has more. */
+const EVENTS_SHOWN = 8;
+
 /** Several lines, ending in a newline. Pure. */
 export function formatStatus(status: Status): string {
-  const { version, uptimeMs, driver, workers } = status;
-  const head = `accelproxy ${version}, up ${formatUptime(uptimeMs)}, ${workers} ${workers === 1 ? "worker" : "workers"} on ${driver}`;
-  const pools = status.pools.length === 0 ? "no pools\n" : table(POOL_COLUMNS, status.pools);
-  const upstreams = table(UPSTREAM_COLUMNS, status.upstreams);
-  const servers = table(SERVER_COLUMNS, status.servers);
-  return `${head}\n\n${table(LISTENER_COLUMNS, status.listeners)}\n${upstreams}\n${servers}\n${pools}`;
+  const { version, uptimeMs, driver, workers, listeners, pools, saved, events } = status;
+  const head = `accelproxy ${version}, up ${duration(uptimeMs)}, ${workers} ${workers === 1 ? "worker" : "workers"} on ${driver}`;
+  const savings = `${grouped(saved.roundTrips)} round trips saved, ${spent(saved.seconds)} of waiting`;
+  return [
+    `${[head, savings, ...firstBytes(status)].join("\n")}\n`,
+    table(LISTENER_COLUMNS, listeners),
+    table(UPSTREAM_COLUMNS, status.upstreams),
+    table(SERVER_COLUMNS, status.servers),
+    pools.length === 0 ? "no pools\n" : table(POOL_COLUMNS, pools),
+    ...(events.length === 0 ? [] : [table(EVENT_COLUMNS, events.slice(0, EVENTS_SHOWN))]),
+  ].join("\n");
+}
+
+function firstBytes({ firstByte: { accelerated, direct } }: Status): string[] {
+  const [fast, slow] = [medianMs(accelerated), medianMs(direct)];
+  const parts = [
+    ...(fast === undefined ? [] : [`accelerated ${milliseconds(fast)}`]),
+    ...(slow === undefined ? [] : [`ordinary ${milliseconds(slow)}`]),
+  ];
+  return parts.length === 0 ? [] : [`first byte, median about: ${parts.join(", ")}`];
 }
 
 /** Columns with their titles, one line a row, ending in a newline. Pure. */
@@ -71,30 +96,4 @@ export function table<T>(columns: readonly Column<T>[], rows: readonly T[]): str
       .trimEnd(),
   );
   return `${lines.join("\n")}\n`;
-}
-
-function hitRate({ hits, misses }: PoolStatus): string {
-  return hits + misses === 0 ? "-" : `${((100 * hits) / (hits + misses)).toFixed(1)} %`;
-}
-
-function poolState({ cookies, paused }: PoolStatus): string {
-  const words = [...(paused ? ["paused"] : []), ...(cookies ? ["cookies"] : [])];
-  return words.length === 0 ? "ok" : words.join(", ");
-}
-
-/** The two largest units: 3d 4h, 2m 5s, 7s. */
-function formatUptime(uptimeMs: number): string {
-  const seconds = Math.floor(uptimeMs / 1000);
-  const parts = [
-    [Math.floor(seconds / 86_400), "d"],
-    [Math.floor(seconds / 3_600) % 24, "h"],
-    [Math.floor(seconds / 60) % 60, "m"],
-    [seconds % 60, "s"],
-  ] as const;
-  const first = parts.findIndex(([count]) => count > 0);
-  if (first < 0) return "0s";
-  return parts
-    .slice(first, first + 2)
-    .map(([count, unit]) => `${count}${unit}`)
-    .join(" ");
 }

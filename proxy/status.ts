@@ -2,6 +2,7 @@
 import type { Listener } from "../config/schema.ts";
 import type { Policy } from "./balance/policies.ts";
 import type { ServerCondition } from "./balance/server-state.ts";
+import type { Event } from "./events.ts";
 
 export const PATHS = ["accelerated", "direct", "replayed", "failed"] as const;
 /** How a session reached its upstream; counted once, when it ends. */
@@ -77,6 +78,18 @@ export interface Status {
   readonly pools: readonly PoolStatus[];
   readonly upstreams: readonly UpstreamStatus[];
   readonly servers: readonly ServerStatus[];
+  readonly saved: Saved;
+  /** Accelerated against direct sessions, from going to the upstream to its first byte. */
+  readonly firstByte: Readonly<Record<"accelerated" | "direct", HistogramCounts>>;
+  /** What the log said lately from info up, newest first. */
+  readonly events: readonly Event[];
+}
+
+/** What half-opens saved since the start: a round trip each that brought its session to the upstream. */
+export interface Saved {
+  readonly roundTrips: number;
+  /** Those round trips, as long as the pool had measured them then. */
+  readonly seconds: number;
 }
 
 /** GET /readyz: ready when there are no reasons against it, each a sentence for people. */
@@ -107,6 +120,7 @@ export interface MetricsSnapshot {
     readonly path: ConnectionPath;
     readonly count: number;
   }[];
+  readonly saved: readonly (Saved & { readonly listener: string; readonly upstream: string })[];
   readonly listeners: readonly {
     readonly listener: string;
     readonly active: number;

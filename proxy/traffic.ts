@@ -3,7 +3,7 @@
  * worker counts by itself (engine/counters.ts).
  */
 import { COUNT, EngineCounters, ROUTES_MAX, sumHistograms } from "./engine/counters.ts";
-import type { ConnectionPath, MetricsSnapshot } from "./status.ts";
+import type { ConnectionPath, MetricsSnapshot, Saved, Status } from "./status.ts";
 import { PATHS } from "./status.ts";
 
 interface Route {
@@ -14,14 +14,15 @@ interface Route {
 /** Everything counted since the start; plain data. */
 export interface TrafficTotals extends Pick<MetricsSnapshot, "materialize" | "firstByte"> {
   readonly routes: readonly (Route & {
-    readonly total: number;
-    readonly bytesUpstream: number;
-    readonly bytesDownstream: number;
+    readonly [field in Inherited]: number;
+  } & {
     readonly paths: Readonly<Record<ConnectionPath, number>>;
   })[];
 }
 
-type Field = "total" | "active" | "bytesUpstream" | "bytesDownstream";
+/** What another process goes on counting from. */
+const INHERITED = ["total", "bytesUpstream", "bytesDownstream", "roundTripsSaved", "secondsSaved"] as const;
+type Inherited = (typeof INHERITED)[number];
 
 export class Traffic {
   readonly #counters: EngineCounters[] = [];
@@ -51,7 +52,7 @@ export class Traffic {
     );
   }
 
-  of(listener: string, field: Field): number {
+  of(listener: string, field: keyof typeof COUNT): number {
     let sum = 0;
     this.#routes.forEach((route, index) => {
       if (route.listener === listener) sum += this.#sum((counters) => counters.get(index, COUNT[field]));
@@ -59,12 +60,29 @@ export class Traffic {
     return sum;
   }
 
-  snapshot(): Pick<MetricsSnapshot, "connections" | "listeners" | "materialize" | "firstByte"> {
+  /** For people. */
+  get overview(): Pick<Status, "saved" | "firstByte"> {
+    const { saved, firstByte } = this.snapshot();
+    const { accelerated, direct } = firstByte;
+    const total = (field: keyof Saved) => saved.reduce((sum, route) => sum + route[field], 0);
+    return {
+      saved: { roundTrips: total("roundTrips"), seconds: total("seconds") },
+      firstByte: { accelerated, direct },
+    };
+  }
+
+  snapshot(): Omit<MetricsSnapshot, "pools"> {
     const connections = this.#routes.flatMap((route, index) =>
       PATHS.map((path) => ({ ...route, path, count: this.#sum((counters) => counters.path(index, path)) })),
     );
+    const saved = this.#routes.map((route, index) => ({
+      ...route,
+      roundTrips: this.#sum((counters) => counters.get(index, COUNT.roundTripsSaved)),
+      seconds: this.#sum((counters) => counters.get(index, COUNT.secondsSaved)),
+    }));
     return {
       connections,
+      saved,
       listeners: [...new Set(this.#routes.map(({ listener }) => listener))].map((listener) => ({
         listener,
         active: this.of(listener, "active"),
@@ -78,14 +96,14 @@ export class Traffic {
     };
   }
 
-  /** What another process goes on counting from. */
+  /** For the process that goes on counting. */
   totals(): TrafficTotals {
     const { materialize, firstByte } = this.snapshot();
     const routes = this.#routes.map((route, index) => ({
       ...route,
-      total: this.#sum((counters) => counters.get(index, COUNT.total)),
-      bytesUpstream: this.#sum((counters) => counters.get(index, COUNT.bytesUpstream)),
-      bytesDownstream: this.#sum((counters) => counters.get(index, COUNT.bytesDownstream)),
+      ...(Object.fromEntries(
+        INHERITED.map((field) => [field, this.#sum((counters) => counters.get(index, COUNT[field]))]),
+      ) as Record<Inherited, number>),
       paths: Object.fromEntries(
         PATHS.map((path) => [path, this.#sum((counters) => counters.path(index, path))]),
       ) as Record<ConnectionPath, number>,
@@ -99,9 +117,7 @@ export class Traffic {
     counters.inherit(materialize, firstByte);
     for (const { listener, upstream, paths, ...totals } of routes) {
       const route = this.route(listener, upstream);
-      for (const field of ["total", "bytesUpstream", "bytesDownstream"] as const) {
-        counters.add(route, COUNT[field], totals[field]);
-      }
+      for (const field of INHERITED) counters.add(route, COUNT[field], totals[field]);
       for (const path of PATHS) counters.countPath(route, path, paths[path]);
     }
   }

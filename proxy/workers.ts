@@ -8,6 +8,8 @@ import type { KeeperShare } from "../pool/keeper-handle.ts";
 import type { ToWorker, WorkerData } from "./engine/messages.ts";
 import { WorkerHandle } from "./engine/worker-handle.ts";
 import type { HttpWorkerData } from "./http/messages.ts";
+import { loggedLevel } from "./log.ts";
+import { sessionTracer } from "./tracing.ts";
 import type { Traffic } from "./traffic.ts";
 
 export interface WorkersOptions {
@@ -30,6 +32,8 @@ export class Workers {
   engine: readonly WorkerHandle[] = [];
   http: readonly WorkerHandle[] = [];
   readonly #options: WorkersOptions;
+  /** Told of sessions, where somebody traces. */
+  readonly #onSession = sessionTracer();
 
   constructor(options: WorkersOptions) {
     this.#options = options;
@@ -70,14 +74,21 @@ export class Workers {
 
   async startEngine(): Promise<void> {
     const { config } = this.#options;
-    const own = { driver: config.driver };
+    const own = {
+      driver: config.driver,
+      logLevel: loggedLevel(config.log.level),
+      isTraced: this.#onSession !== undefined,
+    };
     this.engine = await this.#start(ENGINE_WORKER, "engine", 0, engineThreads(config), own);
   }
 
   async startHttp(): Promise<void> {
     const { config, isReadable } = this.#options;
     const first = this.engine.length;
-    this.http = await this.#start(HTTP_WORKER, "http", first, config.httpWorkers, { isReadable });
+    this.http = await this.#start(HTTP_WORKER, "http", first, config.httpWorkers, {
+      isReadable,
+      logLevel: config.log.level,
+    });
   }
 
   /** Starts `count` threads, whose numbers begin with `first`. */
@@ -86,15 +97,18 @@ export class Workers {
     component: string,
     first: number,
     count: number,
-    own: Pick<WorkerData, "driver"> | Pick<HttpWorkerData, "isReadable">,
+    own:
+      | Pick<WorkerData, "driver" | "logLevel" | "isTraced">
+      | Pick<HttpWorkerData, "isReadable" | "logLevel">,
   ): Promise<WorkerHandle[]> {
-    const { config, descriptors, keeper, traffic, onFatal } = this.#options;
+    const { descriptors, keeper, traffic, onFatal } = this.#options;
     const log = this.#options.log.child({ component });
-    const common = { descriptors, keeper: keeper(), logLevel: config.log.level, ...own };
+    const listener = { log, onCrash: onFatal, onSession: this.#onSession };
+    const common = { descriptors, keeper: keeper(), ...own };
     return Promise.all(
       Array.from({ length: count }, (_, at) => {
         const { buffer: counters } = traffic.addWorker();
-        return WorkerHandle.start(program, { ...common, index: first + at, counters }, log, onFatal);
+        return WorkerHandle.start(program, { ...common, index: first + at, counters }, listener);
       }),
     );
   }

@@ -1,6 +1,7 @@
 // @ts-check
 import {
   chmodSync,
+  copyFileSync,
   existsSync,
   mkdirSync,
   readdirSync,
@@ -16,6 +17,8 @@ import { root, runMain, runStep, SetupError } from "./child.mjs";
 
 const folders = ["native", "pool", "library", "proxy", "config", "bench"];
 const settings = ["package.json", "package-lock.json", "tsconfig.json", "tsconfig.build.json"];
+/** What is served or read beside the compiled sources, as it is. */
+const assets = ["proxy/admin/page/page.css", "proxy/admin/page/live.js"];
 const stamp = join(root, "dist/.built");
 
 /**
@@ -27,6 +30,7 @@ export function build() {
   const startedAt = new Date();
   runStep("build", process.execPath, ["node_modules/typescript/bin/tsc", "-p", "tsconfig.build.json"]);
   removeOrphans();
+  for (const path of assets) copyFileSync(join(root, path), join(root, "dist", path));
   makeExecutable();
   mkdirSync(join(root, "dist"), { recursive: true });
   writeFileSync(stamp, "");

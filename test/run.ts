@@ -23,6 +23,7 @@ const bin = (name: string): string => join("node_modules/.bin", name);
 const BUILD = checkRow("build", [process.execPath, "scripts/build.mjs"]);
 const CHECKS = [
   checkRow("types", [bin("tsc"), "-p", "."]),
+  checkRow("types of the page's script", [bin("tsc"), "-p", "proxy/admin/page"]),
   checkRow("format and lint", [bin("biome"), "check", "."]),
   checkRow("dead code", [bin("knip")]),
 ];

@@ -31,7 +31,7 @@ export async function formatMetrics(snapshot: MetricsSnapshot): Promise<string> 
   return registry.metrics();
 }
 
-function addConnections(registry: Registry, { connections, listeners }: MetricsSnapshot): void {
+function addConnections(registry: Registry, { connections, listeners, saved }: MetricsSnapshot): void {
   const total = counter(registry, "connections_total", "Sessions that ended, by the path to their upstream", [
     "listener",
     "upstream",
@@ -39,6 +39,14 @@ function addConnections(registry: Registry, { connections, listeners }: MetricsS
   ]);
   for (const { count, listener, upstream, path } of connections)
     total.inc({ listener, upstream, path }, count);
+
+  const route = ["listener", "upstream"] as const;
+  const trips = counter(registry, "round_trips_saved_total", "Round trips that half-opens saved", route);
+  const waiting = counter(registry, "waiting_saved_seconds_total", "Those round trips in seconds", route);
+  for (const { listener, upstream, roundTrips, seconds } of saved) {
+    trips.inc({ listener, upstream }, roundTrips);
+    waiting.inc({ listener, upstream }, seconds);
+  }
 
   const active = gauge(registry, "connections_active", "Sessions now", ["listener"]);
   const bytes = counter(registry, "bytes_total", "Payload bytes passed on, by direction", [

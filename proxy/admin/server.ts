@@ -5,10 +5,12 @@ import { dirname } from "node:path";
 import type pino from "pino";
 import { formatAdminBind, isLoopback } from "../../config/addresses.ts";
 import type { Config } from "../../config/schema.ts";
+import { Seldom } from "../../pool/seldom.ts";
 import { AccelproxyError, errorSymbol, listenError, StartError } from "../errors.ts";
 import type { ProxyView } from "../status.ts";
 import { type CheckpointGoal, readGoal } from "./checkpoint-goal.ts";
 import { formatMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
+import { formatPage, PAGE_FILES, PAGE_POLICY } from "./page/page.ts";
 
 /**
  * The admin interface: HTTP on a unix socket with mode 0600, or on TCP. It asks for no password, so on TCP it
@@ -41,11 +43,13 @@ const KEEP_ALIVE_TIMEOUT_MS = 5_000;
 const CHECK_INTERVAL_MS = 1_000;
 const CONNECTIONS_MAX = 64;
 const PROBE_TIMEOUT_MS = 1_000;
+const WARNING_INTERVAL_MS = 10_000;
 
 interface Answer {
   readonly status: number;
   readonly type: string;
   readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
   /** Called when the answer is out, or its reader has gone. */
   readonly afterwards?: () => void;
 }
@@ -77,7 +81,13 @@ const ROUTES: Readonly<Record<string, Route>> = {
   "/reload": { method: "POST", answer: reload },
   "/checkpoint": { method: "POST", answer: (_, asked) => checkpoint(asked) },
   "/drain": { method: "POST", answer: undefined },
-  "/": { method: "GET", answer: undefined },
+  "/": { method: "GET", answer: page },
+  ...Object.fromEntries(
+    Object.entries(PAGE_FILES).map(([path, file]) => [
+      path,
+      { method: "GET", answer: () => ({ status: 200, ...file }) },
+    ]),
+  ),
 };
 
 const PATHS_THERE = Object.keys(ROUTES).filter((path) => ROUTES[path]?.answer !== undefined);
@@ -107,7 +117,12 @@ export class AdminServer {
       throw bindError(bind, error);
     }
     // A later failure to accept (EMFILE) is no reason to end the proxy.
-    server.on("error", (err) => options.log.warn({ err }, "admin interface cannot accept a connection"));
+    const failures = new Seldom(WARNING_INTERVAL_MS);
+    server.on("error", (err) => {
+      const unsaid = failures.due(performance.now());
+      if (unsaid !== undefined)
+        options.log.warn({ err, unsaid }, "admin interface cannot accept a connection");
+    });
     const bound = server.address();
     if (bind.kind === "unix" || typeof bound !== "object" || bound === null) {
       return new AdminServer(server, address);
@@ -197,7 +212,7 @@ async function readBody(request: IncomingMessage): Promise<string | undefined> {
 function send(
   request: IncomingMessage,
   response: ServerResponse,
-  { status, type, body, allow, afterwards }: Answer & { readonly allow?: string },
+  { status, type, body, allow, headers, afterwards }: Answer & { readonly allow?: string },
 ): void {
   if (afterwards !== undefined) response.once("close", afterwards);
   if (!request.complete) response.setHeader("connection", "close");
@@ -206,6 +221,7 @@ function send(
     "content-length": Buffer.byteLength(body),
     "cache-control": "no-store",
     "x-content-type-options": "nosniff",
+    ...headers,
     ...(allow !== undefined && { allow }),
   });
   response.end(body);
@@ -222,6 +238,15 @@ function readyz(reasons: readonly string[]): Answer {
 async function reload(view: ProxyView): Promise<Answer> {
   const result = await view.reload();
   return json(result.ok ? 200 : 422, result);
+}
+
+function page(view: ProxyView): Answer {
+  return {
+    status: 200,
+    type: "text/html; charset=utf-8",
+    body: formatPage(view.status(), view.readiness()),
+    headers: { "content-security-policy": PAGE_POLICY, "referrer-policy": "no-referrer" },
+  };
 }
 
 async function checkpoint({ body, checkpoint: put }: Asked): Promise<Answer> {

@@ -10,6 +10,7 @@ import { type Checkpoint, checkpoint, restoreCheckpoint } from "../checkpoint/ch
 import { readImages } from "../checkpoint/images/image-file.ts";
 import type { SessionImage } from "../checkpoint/images/image-schema.ts";
 import { AccelproxyError } from "../errors.ts";
+import { RecentEvents } from "../events.ts";
 import { createLog } from "../log.ts";
 import { move } from "../move/source.ts";
 import { MoveTarget } from "../move/target.ts";
@@ -69,7 +70,9 @@ export async function run(options: RunOptions, output: Output): Promise<RunResul
     return { code: EXIT.usage, hung: false };
   }
   const { config } = loaded;
-  const log = createLog({ level: config.log.level, readable: options.isTerminal, descriptor: STDOUT });
+  const { level } = config.log;
+  const events = new RecentEvents();
+  const log = createLog({ level, events, readable: options.isTerminal, descriptor: STDOUT });
   const missing = config.acceleration === "off" ? [] : checkPrivileges().missing;
   if (missing.length > 0 && config.acceleration === "required") {
     output.stderr(errorLine(explainRefusal(missing)));
@@ -87,7 +90,7 @@ export async function run(options: RunOptions, output: Output): Promise<RunResul
   }
   if (missing.length > 0)
     log.warn({ missing }, "not accelerating: privileges are missing, sessions connect plainly");
-  return new Foreground(options, config, log, output, images).run(
+  return new Foreground(options, config, { log, events }, output, images).run(
     config.acceleration !== "off" && missing.length === 0,
   );
 }
@@ -108,6 +111,7 @@ class Foreground {
   readonly #options: RunOptions;
   readonly #config: Config;
   readonly #log: Logger;
+  readonly #events: RecentEvents;
   readonly #output: Output;
   /** Of the checkpoint to restore. */
   readonly #images: readonly SessionImage[] | undefined;
@@ -126,7 +130,7 @@ class Foreground {
   constructor(
     options: RunOptions,
     config: Config,
-    log: Logger,
+    { log, events }: { readonly log: Logger; readonly events: RecentEvents },
     output: Output,
     images: readonly SessionImage[] | undefined,
   ) {
@@ -134,6 +138,7 @@ class Foreground {
     this.#images = images;
     this.#config = config;
     this.#log = log;
+    this.#events = events;
     this.#output = output;
   }
 
@@ -162,7 +167,7 @@ class Foreground {
       channel === undefined ? await this.#receiver() : await Successor.begin(channel, upgradeLog);
     const onFatal = (error: Error) => this.#fail(error, "a thread ended");
     this.#runtime = await Runtime.start({
-      ...{ configFile, config, log, accelerate, heritage, onFatal },
+      ...{ configFile, config, log, events: this.#events, accelerate, heritage, onFatal },
       isReadable: this.#options.isTerminal,
     });
     if (heritage !== undefined) {

@@ -8,10 +8,17 @@ import { PATHS } from "../status.ts";
 /** One pair of listener and upstream. */
 export const ROUTES_MAX = 1_024;
 /** What is counted of a route, by position: a name would be looked up at each count. */
-export const COUNT = { total: 0, active: 1, bytesUpstream: 2, bytesDownstream: 3 } as const;
+export const COUNT = {
+  total: 0,
+  active: 1,
+  bytesUpstream: 2,
+  bytesDownstream: 3,
+  roundTripsSaved: 4,
+  secondsSaved: 5,
+} as const;
 type Count = (typeof COUNT)[keyof typeof COUNT];
-const PATHS_AT = 4;
-const ROUTE_CELLS = 8;
+const PATHS_AT = 6;
+const ROUTE_CELLS = PATHS_AT + PATHS.length;
 
 export const MATERIALIZE_BOUNDS = [
   5e-6, 7.5e-6, 10e-6, 12.5e-6, 15e-6, 20e-6, 30e-6, 50e-6, 100e-6, 250e-6, 1e-3, 10e-3,

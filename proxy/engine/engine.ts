@@ -20,6 +20,7 @@ import { Memory } from "../../native/memory.ts";
 import { setBlocking } from "../../native/sockopt.ts";
 import { Gate, type GateShare } from "../../pool/gate.ts";
 import type { Logger } from "../../pool/logger.ts";
+import { Seldom } from "../../pool/seldom.ts";
 import { Line } from "../balance/line.ts";
 import { PLAIN_HTTP } from "../http/messages.ts";
 import { COUNT, type EngineCounters } from "./counters.ts";
@@ -30,6 +31,7 @@ import * as limits from "./limits.ts";
 import type { ListenerShare, UpstreamShare } from "./messages.ts";
 import { Session } from "./session.ts";
 import type { MovingSession } from "./session-record.ts";
+import type { SessionReport } from "./session-report.ts";
 import { type TakerFactory, UpstreamServers } from "./upstream.ts";
 
 /** Slots from here on name listeners. */
@@ -44,6 +46,8 @@ export interface SessionServices {
   readonly counters: EngineCounters;
   readonly flights: Flights;
   readonly log: Logger;
+  /** Told of each session that ended; undefined when nobody wants to know. */
+  readonly report: ((report: SessionReport) => void) | undefined;
   /** SOCK_NONBLOCK or 0, for sockets the driver is given. */
   readonly socketFlags: number;
   /** Where connect() gets its address from. */
@@ -52,8 +56,10 @@ export interface SessionServices {
   watch(deadlineMs: number): void;
   /** The session is free. */
   ended(session: Session): void;
-  /** The system had no descriptor or memory for something; said at most every SHORTAGE_WARNING_INTERVAL. */
+  /** The system had no descriptor or memory for something; said at most every WARNING_INTERVAL. */
   warnShortage(errno: number): void;
+  /** A session's requests are not over although its time is; said as seldom. */
+  warnStuck(slot: number): void;
 }
 
 /** A listener on this worker. */
@@ -85,6 +91,7 @@ export interface EngineOptions {
   /** The descriptors that sessions of the whole process share. */
   readonly descriptors: GateShare;
   readonly log: Logger;
+  readonly report: SessionServices["report"];
   readonly socketFlags: number;
   /** Called when another thread woke the driver's eventfd. */
   readonly onWake: () => void;
@@ -98,6 +105,7 @@ export class Engine implements SessionServices, CompletionHandler {
   readonly driver: Driver;
   readonly counters: EngineCounters;
   readonly log: Logger;
+  readonly report: SessionServices["report"];
   readonly socketFlags: number;
   readonly flights = new Flights();
   readonly sockaddr = Memory.anonymous(128);
@@ -121,13 +129,15 @@ export class Engine implements SessionServices, CompletionHandler {
   #retryMs = Number.POSITIVE_INFINITY;
   #nextDeadlineMs = Number.POSITIVE_INFINITY;
   #nextListenerSlot = LISTENER_SLOTS;
-  #shortageWarnedMs = Number.NEGATIVE_INFINITY;
+  readonly #shortages = new Seldom(limits.WARNING_INTERVAL);
+  readonly #stuck = new Seldom(limits.WARNING_INTERVAL);
   #draining = false;
 
   constructor(options: EngineOptions) {
     this.driver = options.driver;
     this.counters = options.counters;
     this.log = options.log;
+    this.report = options.report;
     this.socketFlags = options.socketFlags;
     this.#takers = options.takers;
     this.#worker = options.worker;
@@ -283,10 +293,14 @@ export class Engine implements SessionServices, CompletionHandler {
   }
 
   warnShortage(errno: number): void {
-    if (nowMs() - this.#shortageWarnedMs < limits.SHORTAGE_WARNING_INTERVAL) return;
-    this.#shortageWarnedMs = nowMs();
+    if (this.#shortages.due(nowMs()) === undefined) return;
     const fields = { code: errnoCode(errno), sessions: this.sessionCount };
     this.log.warn(fields, "no descriptor or memory for a connection (see the limits in docs/operating.md)");
+  }
+
+  warnStuck(slot: number): void {
+    const unsaid = this.#stuck.due(nowMs());
+    if (unsaid !== undefined) this.log.warn({ slot, unsaid }, "session does not end");
   }
 
   // --- listeners ----------------------------------------------------------------------------------------------

@@ -24,4 +24,7 @@ export const FLIGHTS_MAX = 16_384;
 export const CLOSE_LIMIT = 10_000;
 /** After accept met the end of descriptors or memory although nobody has a session whose end would bring some. */
 export const SHORTAGE_RETRY = 1_000;
-export const SHORTAGE_WARNING_INTERVAL = 10_000;
+/** A warning of a worker that could repeat itself comes at most this often. */
+export const WARNING_INTERVAL = 10_000;
+/** Sessions of a worker that are traced in a second, when somebody traces. */
+export const TRACED_PER_SECOND_MAX = 100;

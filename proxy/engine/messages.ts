@@ -9,6 +9,7 @@ import type { LineShare } from "../balance/line.ts";
 import type { Policy } from "../balance/policies.ts";
 import type { HttpShare, HttpUpstreamShare } from "../http/messages.ts";
 import type { MovingSession } from "./session-record.ts";
+import type { SessionReport } from "./session-report.ts";
 
 export interface WorkerData {
   /** Its number among the workers. */
@@ -19,6 +20,8 @@ export interface WorkerData {
   /** Absent: no acceleration. */
   readonly keeper: KeeperShare | undefined;
   readonly logLevel: string;
+  /** Somebody wants to know of sessions that ended. */
+  readonly isTraced: boolean;
   readonly driver: Config["driver"];
 }
 
@@ -87,4 +90,6 @@ export type FromWorker =
   /** Sessions that left, whose sockets are the receiver's from now on, and how many are still there. */
   | { readonly kind: "departed"; readonly sessions: readonly MovingSession[]; readonly left: number }
   | { readonly kind: "drained" }
+  /** A session ended; only where sessions are traced, and then of no more than TRACED_PER_SECOND_MAX. */
+  | { readonly kind: "session"; readonly report: SessionReport }
   | LogMessage;

@@ -44,6 +44,9 @@ export class Relay {
   readonly upstream = new UpstreamSocket();
   readonly proof: UpstreamProof;
   client = NONE;
+  /** Passed on since this engine has the session. */
+  bytesUpstream = 0;
+  bytesDownstream = 0;
   /** Nothing new is begun: the session is about to leave. */
   isSuspended = false;
   readonly #owner: RelayOwner;
@@ -70,6 +73,8 @@ export class Relay {
   begin(client: number, route: number): void {
     this.client = client;
     this.#route = route;
+    this.bytesUpstream = 0;
+    this.bytesDownstream = 0;
     this.isSuspended = false;
     this.#sendingFlight = false;
     this.#clientEnded = false;
@@ -145,6 +150,7 @@ export class Relay {
     if (result > 0) {
       this.#up.hold(bufferId, result);
       this.#services.counters.add(this.#route, COUNT.bytesUpstream, result);
+      this.bytesUpstream += result;
     } else if (result === 0) {
       this.#clientEnded = true;
       if (!this.#upstreamEnded) this.#clientEndedFirst = true;
@@ -201,6 +207,7 @@ export class Relay {
     if (result > 0) {
       this.#down.hold(bufferId, result, more);
       this.#services.counters.add(this.#route, COUNT.bytesDownstream, result);
+      this.bytesDownstream += result;
     } else if (result === 0) {
       this.#upstreamEnded = true;
       this.#passEnd(this.client, nowMs);

@@ -27,11 +27,13 @@ import { SyscallError } from "../../native/errno.ts";
 import { setLingerZero } from "../../native/sockopt.ts";
 import type { Ending } from "../../pool/entry-table.ts";
 import type { ConnectionPath } from "../status.ts";
+import { COUNT } from "./counters.ts";
 import type { ListenerState, SessionServices } from "./engine.ts";
 import * as limits from "./limits.ts";
 import { Relay, type RelayOwner } from "./relay.ts";
 import { type PlaceOwner, SessionPlace } from "./session-place.ts";
 import { type MovingSession, PORTABLE_STATES, type PortableState } from "./session-record.ts";
+import { SessionTimes } from "./session-report.ts";
 import { OP } from "./session-requests.ts";
 import { assertMove, type SessionState } from "./session-state.ts";
 import type { Server } from "./upstream.ts";
@@ -57,6 +59,7 @@ export class Session implements RelayOwner, PlaceOwner {
   #stateSinceMs = 0;
   #lastActivityMs = 0;
   #connectDeadlineMs = 0;
+  readonly #times = new SessionTimes();
 
   constructor(slot: number, services: SessionServices) {
     this.slot = slot;
@@ -73,6 +76,7 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#path = "failed";
     this.#serversTried = 0;
     this.#startedMs = nowMs;
+    this.#times.begin(nowMs);
     this.#lastActivityMs = nowMs;
     this.#move("waiting", nowMs);
     this.#deadline(nowMs + listener.share.takeAfterMs);
@@ -87,6 +91,7 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#path = record.path;
     this.#serversTried = record.serversTried;
     this.#startedMs = record.firstByteAgeMs === undefined ? 0 : nowMs - record.firstByteAgeMs;
+    this.#times.begin(nowMs);
     this.#lastActivityMs = nowMs - record.idleMs;
     this.#connectDeadlineMs = nowMs + record.connectLeftMs;
     if (sockets.upstream !== undefined)
@@ -196,7 +201,7 @@ export class Session implements RelayOwner, PlaceOwner {
         break;
       case "closing":
         this.#deadline(Number.POSITIVE_INFINITY);
-        this.#services.log.warn({ slot: this.slot }, "session does not end");
+        this.#services.warnStuck(this.slot);
         break;
       case "free":
         break;
@@ -237,19 +242,24 @@ export class Session implements RelayOwner, PlaceOwner {
   #prove(nowMs: number): void {
     this.#relay.proof.prove();
     this.#place.reached();
+    const { route, idleTimeoutMs } = this.listener.share;
+    this.#services.counters.add(route, COUNT.roundTripsSaved, 1);
+    this.#services.counters.add(route, COUNT.secondsSaved, (this.#place.server?.taker?.rttMs ?? 0) / 1e3);
     this.#move("open", nowMs);
-    this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
+    this.#deadline(nowMs + idleTimeoutMs);
   }
 
   #countFirstByte(nowMs: number): void {
     this.#services.counters.observeFirstByte(this.#path, (nowMs - this.#startedMs) / 1e3);
     this.#startedMs = 0;
+    this.#times.firstByteMs = nowMs;
   }
 
   // --- the upstream connection ------------------------------------------------------------------------------------
 
   #attach(nowMs: number): void {
     this.#startedMs = nowMs;
+    this.#times.attachedMs = nowMs;
     this.#connectDeadlineMs = nowMs + this.listener.upstream.connectTimeoutMs;
     this.#place.find(nowMs);
   }
@@ -278,6 +288,7 @@ export class Session implements RelayOwner, PlaceOwner {
     }
     this.#services.counters.observeMaterialize((performance.now() - startedMs) / 1e3);
     this.#path = "accelerated";
+    this.#times.connectedMs = nowMs;
     this.#move("unproven", nowMs);
     this.#relay.goOnDown();
     if (this.#relay.hasClientSpoken) this.#relay.goOnUp(nowMs);
@@ -356,6 +367,7 @@ export class Session implements RelayOwner, PlaceOwner {
       return;
     }
     this.#place.reached();
+    this.#times.connectedMs = nowMs;
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
     this.#relay.goOnDown();
@@ -425,7 +437,9 @@ export class Session implements RelayOwner, PlaceOwner {
     const { driver, counters } = this.#services;
     const relay = this.#relay;
     const reached = this.state === "open" || this.state === "unproven" || this.state === "judging";
-    counters.countPath(this.listener.share.route, reached ? this.#path : "failed");
+    const path = reached ? this.#path : "failed";
+    counters.countPath(this.listener.share.route, path);
+    if (this.#services.report !== undefined) this.#report(path, how, nowMs);
     this.#place.leaveLine();
     this.#move("closing", nowMs);
     this.#deadline(nowMs + limits.CLOSE_LIMIT);
@@ -438,6 +452,19 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#place.leave();
     driver.close(relay.client);
     if (relay.requests.isIdle) this.#end(nowMs);
+  }
+
+  #report(path: ConnectionPath, end: "fin" | "reset", endedMs: number): void {
+    const { bytesUpstream, bytesDownstream } = this.#relay;
+    const { share, upstream } = this.listener;
+    const of = {
+      listener: share.name,
+      upstream: upstream.name,
+      server: this.#place.server?.label,
+      path,
+      end,
+    };
+    this.#services.report?.({ ...of, ...this.#times.report, endedMs, bytesUpstream, bytesDownstream });
   }
 
   /** Nothing is in the kernel's hands any more: only now may buffers be someone else's. */

@@ -1,5 +1,5 @@
 /** An upstream as one worker uses it: its servers and their pools. */
-import { type Endpoint, encodeSockaddr, parseAddress } from "../../native/address.ts";
+import { type Endpoint, encodeSockaddr, formatEndpoint, parseAddress } from "../../native/address.ts";
 import type { IntOption } from "../../native/repair/image.ts";
 import { warmUpRestore } from "../../native/repair/restore.ts";
 import { EntryTable } from "../../pool/entry-table.ts";
@@ -17,6 +17,8 @@ export interface Server extends BalancedServer {
   readonly endpoint: Endpoint;
   /** What the configuration calls it, if that is a name. */
   readonly hostName: string | undefined;
+  /** As people know it, "IP:PORT" or "[V6]:PORT". */
+  readonly label: string;
   readonly family: 4 | 6;
   readonly sockaddr: Uint8Array;
   readonly taker: Taker | undefined;
@@ -61,6 +63,7 @@ function serverOf(share: ServerShare, takers: TakerFactory | undefined): Server 
     name: `${endpoint.address}#${endpoint.port}`,
     endpoint,
     hostName,
+    label: formatEndpoint(endpoint),
     family: parseAddress(endpoint.address)?.length === 16 ? 6 : 4,
     sockaddr: encodeSockaddr(endpoint),
     weight,

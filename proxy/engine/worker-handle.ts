@@ -4,10 +4,20 @@ import { wakeEventFd } from "../../native/eventfd.ts";
 import type { Logger } from "../../pool/logger.ts";
 import type { HttpWorkerData } from "../http/messages.ts";
 import type { FromWorker, ListenerShare, ToWorker, WorkerData } from "./messages.ts";
+import type { SessionReport } from "./session-report.ts";
 
 /** The worker cannot run: `message` says what this kernel or container lacks and the remedy. */
 export class DriverUnavailableError extends Error {
   override readonly name = "DriverUnavailableError";
+}
+
+/** Who is told what a worker says. */
+export interface WorkerListener {
+  readonly log: Logger;
+  /** It ended without having been drained: our bug. */
+  readonly onCrash: (error: Error) => void;
+  /** Of sessions that ended; undefined: nobody traces them. */
+  readonly onSession: ((report: SessionReport) => void) | undefined;
 }
 
 type Departed = Extract<FromWorker, { kind: "departed" }>;
@@ -24,10 +34,16 @@ export class WorkerHandle {
   #exited: Promise<void>;
   #onDeparted: ((departed: Departed) => void) | undefined;
   #running = true;
+  readonly #onSession: WorkerListener["onSession"];
 
-  private constructor(worker: Worker, started: FromWorker & { kind: "started" }, log: Logger) {
+  private constructor(
+    worker: Worker,
+    started: FromWorker & { kind: "started" },
+    { log, onSession }: WorkerListener,
+  ) {
     this.#worker = worker;
     this.#log = log;
+    this.#onSession = onSession;
     this.#wakeFd = started.wakeFd;
     this.driver = started.driver;
     this.fallback = started.fallback;
@@ -35,15 +51,11 @@ export class WorkerHandle {
     worker.on("message", (message: FromWorker) => this.#onMessage(message));
   }
 
-  /**
-   * Starts the thread of a script, whose lines go to `log`. Rejects with DriverUnavailableError. `onCrash` is told when it ends without having been
-   * drained: our bug.
-   */
+  /** Starts the thread of a script. Rejects with DriverUnavailableError. */
   static async start(
     script: URL,
     data: WorkerData | HttpWorkerData,
-    log: Logger,
-    onCrash: (error: Error) => void,
+    listener: WorkerListener,
   ): Promise<WorkerHandle> {
     const worker = new Worker(script, { workerData: data });
     const started = await new Promise<FromWorker>((resolve, reject) => {
@@ -52,8 +64,8 @@ export class WorkerHandle {
     });
     if (started.kind === "unavailable") throw new DriverUnavailableError(started.message);
     if (started.kind !== "started") throw new Error(`worker said ${started.kind} before it started`);
-    worker.on("error", onCrash);
-    return new WorkerHandle(worker, started, log);
+    worker.on("error", listener.onCrash);
+    return new WorkerHandle(worker, started, listener);
   }
 
   send(message: ToWorker): void {
@@ -111,6 +123,9 @@ export class WorkerHandle {
         break;
       case "log":
         this.#log[message.level](message.fields, message.message);
+        break;
+      case "session":
+        this.#onSession?.(message.report);
         break;
       case "started":
       case "unavailable":

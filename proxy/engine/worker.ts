@@ -12,6 +12,7 @@ import { type ChosenDriver, chooseDriver } from "./choose-driver.ts";
 import { EngineCounters } from "./counters.ts";
 import { Engine } from "./engine.ts";
 import type { FromWorker, ToWorker, WorkerData } from "./messages.ts";
+import { reporter, type SessionReport } from "./session-report.ts";
 import { TakerFactory } from "./upstream.ts";
 
 const SOCKET_OPTIONS = [{ level: IPPROTO_TCP, name: TCP_NODELAY, value: 1 }] as const;
@@ -24,13 +25,16 @@ class EngineWorker {
 
   constructor(port: MessagePort, data: WorkerData, { driver, fallback }: ChosenDriver) {
     this.#port = port;
+    const log = forwardingLogger(data.logLevel, (line) => this.#tell(line));
+    const trace = (report: SessionReport) => this.#tell({ kind: "session", report });
     this.#engine = new Engine({
       driver,
       counters: new EngineCounters(data.counters),
       worker: data.index,
       descriptors: data.descriptors,
       takers: data.keeper && new TakerFactory(data.keeper, SOCKET_OPTIONS, SOCKET_FLAGS),
-      log: forwardingLogger(data.logLevel, (line) => this.#tell(line)),
+      log,
+      report: reporter(log, data.logLevel, data.isTraced ? trace : undefined),
       socketFlags: SOCKET_FLAGS,
       onWake: () => this.#receive(),
       onDeparted: (sessions, left) => this.#tell({ kind: "departed", sessions, left }),

@@ -13,3 +13,5 @@ export const ANSWER_LIMIT = 20_000;
 /** For the addresses to arrive; well within the guard's lifetime. */
 export const ARRIVAL_LIMIT = 60_000;
 export const ARRIVAL_POLL = 1;
+/** The log says at most this often that strangers knock. */
+export const STRANGER_WARNING_INTERVAL = 10_000;

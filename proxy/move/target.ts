@@ -8,6 +8,7 @@ import type { Logger } from "pino";
 import type { NftGuard } from "../../native/guard/guard.ts";
 import { announce } from "../../native/net/announce.ts";
 import type { KeeperRecord } from "../../pool/handover.ts";
+import { Seldom } from "../../pool/seldom.ts";
 import { openGuard } from "../checkpoint/checkpoint.ts";
 import type { SessionImage } from "../checkpoint/images/image-schema.ts";
 import { GUARD_LIFETIME_S } from "../checkpoint/limits.ts";
@@ -54,9 +55,11 @@ export class MoveTarget implements Heritage {
   static async listen({ host, port, keys, log }: TargetOptions): Promise<MoveTarget> {
     const server = createServer({ ...tlsOptions(keys), requestCert: true, rejectUnauthorized: true });
     server.maxConnections = 1;
-    server.on("tlsClientError", (err) =>
-      log.warn({ err }, "somebody without our certificate is turned away"),
-    );
+    const strangers = new Seldom(limits.STRANGER_WARNING_INTERVAL);
+    server.on("tlsClientError", (err) => {
+      const unsaid = strangers.due(performance.now());
+      if (unsaid !== undefined) log.warn({ err, unsaid }, "somebody without our certificate is turned away");
+    });
     await new Promise<void>((resolve, reject) => {
       server.once("error", (error) => reject(listenError("--receive", `${host}:${port}`, error)));
       server.listen({ host, port }, resolve);

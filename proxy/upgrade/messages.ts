@@ -61,6 +61,8 @@ const traffic = z.strictObject({
         total: count,
         bytesUpstream: count,
         bytesDownstream: count,
+        roundTripsSaved: count,
+        secondsSaved: count,
         paths: z.record(z.enum(PATHS), count),
       }),
     )

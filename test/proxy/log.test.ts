@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { RecentEvents } from "../../proxy/events.ts";
 import { createLog, formatLine } from "../../proxy/log.ts";
 
 /**
@@ -56,10 +57,12 @@ logger.before.each((context) => {
 });
 logger.after.each((context) => rmSync(context.folder, { recursive: true }));
 
+const events = new RecentEvents();
+
 function write(folder: string, readable: boolean): string {
   const path = join(folder, "log");
   const descriptor = openSync(path, "w");
-  const log = createLog({ level: "info", readable, descriptor });
+  const log = createLog({ level: "info", events, readable, descriptor });
   log.child({ component: "pool" }).info({ n: 1 }, "hello");
   log.debug("not written");
   closeSync(descriptor);
@@ -80,7 +83,7 @@ logger("given a terminal, then readable lines", ({ folder }) => {
 
 logger("given a full disk, then logging goes on without an error", async () => {
   const descriptor = openSync("/dev/full", "w");
-  const log = createLog({ level: "info", readable: false, descriptor });
+  const log = createLog({ level: "info", events, readable: false, descriptor });
   for (let n = 0; n < 10; n++) log.info({ n }, "lost");
   await new Promise((resolve) => setTimeout(resolve, 20));
   closeSync(descriptor);

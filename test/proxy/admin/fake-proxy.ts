@@ -74,6 +74,15 @@ export const fakeStatus: Status = {
     },
   ],
   ...balance,
+  saved: { roundTrips: 989, seconds: 39.6 },
+  firstByte: {
+    accelerated: { boundsSeconds: [0.05, 0.1], counts: [980, 9, 0], sumSeconds: 41 },
+    direct: { boundsSeconds: [0.05, 0.1], counts: [0, 9, 1], sumSeconds: 0.9 },
+  },
+  events: [
+    { timeMs: 1_790_000_000_000, level: "warning", text: "origin at 10.0.0.7:8080 rests", times: 2 },
+    { timeMs: 1_789_999_990_000, level: "info", text: "Started", times: 1 },
+  ],
 };
 
 const none: HistogramCounts = { boundsSeconds: [0.1], counts: [0, 0], sumSeconds: 0 };
@@ -83,6 +92,7 @@ export const fakeMetrics: MetricsSnapshot = {
     { listener: "api", upstream: "origin", path: "accelerated", count: 9_007_199_254_740_991 },
     { listener: "api", upstream: "origin", path: "failed", count: 0 },
   ],
+  saved: [{ listener: "api", upstream: "origin", roundTrips: 989, seconds: 39.6 }],
   listeners: [{ listener: "api", active: 3, bytesUpstream: 1_000, bytesDownstream: 2_000 }],
   pools: [
     {

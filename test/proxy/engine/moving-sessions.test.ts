@@ -44,6 +44,7 @@ class Stage {
       driver: DRIVERS[driver](),
       counters: new EngineCounters(),
       takers: undefined,
+      report: undefined,
       worker: 0,
       descriptors: Gate.create(wakeFds, 1_000),
       log: pino({ level: "silent" }),
