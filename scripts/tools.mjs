@@ -28,6 +28,7 @@ const testTools = [
   { name: "nginx's stream module", package: "libnginx-mod-stream", isPresent: hasNginxStream },
   { name: "nft", package: "nftables" },
   { name: "tcpdump", package: "tcpdump" },
+  { name: "chromium", package: "chromium" },
 ];
 
 /** @type {readonly Tool[]} */
