@@ -71,7 +71,7 @@ export class Traffic {
     };
   }
 
-  snapshot(): Omit<MetricsSnapshot, "pools"> {
+  snapshot(): Omit<MetricsSnapshot, "pools" | "upstreams" | "servers"> {
     const connections = this.#routes.flatMap((route, index) =>
       PATHS.map((path) => ({ ...route, path, count: this.#sum((counters) => counters.path(index, path)) })),
     );

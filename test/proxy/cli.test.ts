@@ -267,12 +267,24 @@ status("given a name for the host, then tables", () =>
     assert.is(
       stdout,
       `accelproxy 1.2.3, up 1d 2h, 2 workers on io_uring
+989 round trips saved, 39.6 s of waiting
+first byte, median about: accelerated 25 ms, ordinary 78 ms
 
 LISTENER  ADDRESS         MODE  ACTIVE  TOTAL
 api       127.0.0.1:8001  tcp        3   1234
 
+UPSTREAM  BALANCE      QUEUED  REFUSED
+origin    round-robin       2        5
+
+UPSTREAM  SERVER         WEIGHT  ACTIVE  MAX  FAILURES  EJECTIONS  STATE
+origin    10.0.0.7:8080       3       7    9        11          1  ejected
+
 UPSTREAM  SERVER         READY      RTT  HITS  MISSES  HIT RATE  REPLAYS  TAINTED  VANISHED  REFUSED  STATE
 origin    10.0.0.7:8080    4/6  40.0 ms   990      10    99.0 %        1        2         3        4  cookies
+
+RECENTLY
+2026-09-21 14:13:20  warning  origin at 10.0.0.7:8080 rests (2 times)
+2026-09-21 14:13:10  info     Started
 `,
     );
   }),

@@ -98,6 +98,7 @@ class Scene {
       driver: DRIVERS[driver](),
       counters: new EngineCounters(),
       takers: undefined,
+      report: undefined,
       worker: 0,
       descriptors: Gate.create(wakeFds, 1_000),
       log: pino({ level: "silent" }),
