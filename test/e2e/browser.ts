@@ -1,10 +1,8 @@
 /** A real browser on a proxy's page: headless Chromium, and a port that leads to the admin socket. */
-import { mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 import { type AddressInfo, connect, createServer } from "node:net";
-import { tmpdir } from "node:os";
-import { join } from "node:path";
-import { type BrowserContext, chromium, type Page } from "playwright-core";
+import { type Browser as Chromium, chromium, type Page } from "playwright-core";
 import type { ProxyProcess } from "./world.ts";
 
 const CHROMIUM = "/usr/bin/chromium";
@@ -36,13 +34,16 @@ export interface View {
 }
 
 export class Browser implements AsyncDisposable {
-  readonly #folder = mkdtempSync(join(tmpdir(), "accelproxy-browser-"));
+  readonly #chromium: Chromium;
   readonly #relay = createServer();
-  readonly #contexts: BrowserContext[] = [];
+
+  private constructor(launched: Chromium) {
+    this.#chromium = launched;
+  }
 
   /** As `ssh -L` would lead there from a desk. */
   static async open(proxy: ProxyProcess): Promise<Browser> {
-    const browser = new Browser();
+    const browser = new Browser(await chromium.launch({ executablePath: CHROMIUM, args: FLAGS }));
     browser.#relay.on("connection", (client) => {
       const admin = connect(proxy.adminSocket);
       for (const socket of [client, admin]) socket.on("error", () => {});
@@ -61,18 +62,12 @@ export class Browser implements AsyncDisposable {
 
   /** Opens the page. */
   async tab({ width, height, colorScheme, javaScript = true }: View): Promise<Tab> {
-    const context = await chromium.launchPersistentContext(
-      join(this.#folder, String(this.#contexts.length)),
-      {
-        executablePath: CHROMIUM,
-        args: FLAGS,
-        viewport: { width, height },
-        colorScheme,
-        javaScriptEnabled: javaScript,
-      },
-    );
-    this.#contexts.push(context);
-    const page = context.pages()[0] ?? (await context.newPage());
+    const context = await this.#chromium.newContext({
+      viewport: { width, height },
+      colorScheme,
+      javaScriptEnabled: javaScript,
+    });
+    const page = await context.newPage();
     const complaints: string[] = [];
     page.on("console", (message) => {
       if (["error", "warning"].includes(message.type())) complaints.push(message.text());
@@ -90,9 +85,8 @@ export class Browser implements AsyncDisposable {
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    for (const context of this.#contexts) await context.close();
+    await this.#chromium.close();
     this.#relay.close();
-    rmSync(this.#folder, { recursive: true, force: true });
   }
 }
 
