@@ -222,10 +222,8 @@ export class Runtime implements ProxyView {
     this.#shareDescriptors();
     const [first] = this.#workers.engine;
     if (first?.fallback !== undefined) {
-      this.#log.warn(
-        { driver: first.driver, reason: first.fallback },
-        "io_uring cannot be used, running on epoll",
-      );
+      const fields = { driver: first.driver, reason: first.fallback };
+      this.#log.warn(fields, "io_uring cannot be used, running on epoll");
     }
   }
 
@@ -244,10 +242,8 @@ export class Runtime implements ProxyView {
     const sessions = sessionsOf(descriptors, accelerate);
     const over = config.listeners.filter(({ maxConnections }) => maxConnections > sessions);
     if (over.length === 0) return;
-    this.#log.info(
-      { openFiles: descriptors.openFiles, sessions, listeners: over.map(({ name }) => name) },
-      "the limit of open files admits fewer sessions than maxConnections",
-    );
+    const fields = { openFiles: descriptors.openFiles, sessions, listeners: over.map(({ name }) => name) };
+    this.#log.info(fields, "the limit of open files admits fewer sessions than maxConnections");
   }
 
   async #stopThreads(): Promise<void> {

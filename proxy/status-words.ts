@@ -10,8 +10,14 @@ export function share(part: number): string {
   return `${(100 * part).toFixed(1)} %`;
 }
 
-export function poolState({ cookies, paused }: Pick<PoolStatus, "cookies" | "paused">): string {
-  const words = [...(paused ? ["paused"] : []), ...(cookies ? ["cookies"] : [])];
+/** "resting": the server refused or did not answer, so that for now the pool aims at nothing. */
+export function poolState({
+  cookies,
+  paused,
+  target,
+}: Pick<PoolStatus, "cookies" | "paused" | "target">): string {
+  const rest = target === 0 ? ["resting"] : [];
+  const words = [...(paused ? ["paused"] : rest), ...(cookies ? ["cookies"] : [])];
   return words.length === 0 ? "ok" : words.join(", ");
 }
 
