@@ -1,6 +1,7 @@
 import { stringify } from "yaml";
 import { formatAdminBind, formatHostPort } from "./addresses.ts";
 import { formatDuration } from "./durations.ts";
+import { formatNetwork } from "./networks.ts";
 import type { Config, HealthConfig, Listener, Upstream } from "./schema.ts";
 
 /**
@@ -37,7 +38,7 @@ function listenerKeys(listener: Listener) {
     takeAfter: formatDuration(takeAfterMs),
     idleTimeout: formatDuration(idleTimeoutMs),
     maxConnections,
-    proxyProtocol,
+    proxyProtocol: { ...proxyProtocol, from: proxyProtocol.from.map(formatNetwork) },
     tls,
     routes: routes.map(({ host, pathPrefix, upstream, timeoutMs, retries }) => ({
       host,

@@ -24,6 +24,7 @@ export function checkRules(value: unknown): Finding[] {
   return [
     ...checkListenerNames(asList(root.listeners)),
     ...checkBinds(root),
+    ...asList(root.listeners).flatMap((listener, index) => checkHeaders(index, asMapping(listener))),
     ...(root.upstreams === upstreams ? checkReferences(asList(root.listeners), upstreams) : []),
     ...checkModes(asList(root.listeners), upstreams),
     ...Object.entries(upstreams).flatMap(([name, upstream]) => checkUpstream(name, asMapping(upstream))),
@@ -64,6 +65,26 @@ function checkBinds(root: Mapping): Finding[] {
   return [...findings, { path: ["admin", "bind"], part: "value", problem, remedy: "choose another port" }];
 }
 
+/** A header is believed only of those who are named. */
+function checkHeaders(index: number, listener: Mapping): Finding[] {
+  const { accept, from = [] } = asMapping(listener.proxyProtocol);
+  if (accept !== "v1" && accept !== "v2" && accept !== "any") return [];
+  if (listener.mode === "http") {
+    const problem = `accept: ${accept} is not supported by http listeners yet`;
+    const path: Path = ["listeners", index, "proxyProtocol", "accept"];
+    return [{ path, part: "value", problem, remedy: "leave it out, or put a listener of mode tcp there" }];
+  }
+  if (!Array.isArray(from) || from.length > 0) return [];
+  return [
+    {
+      path: ["listeners", index, "proxyProtocol", "accept"],
+      part: "value",
+      problem: `accept: ${accept} is of no use, since nobody may send a header`,
+      remedy: "add from: with the networks of those who send it, for example from: [10.0.0.0/8]",
+    },
+  ];
+}
+
 // Comparing every unknown name with every upstream would take minutes in a file that has thousands of both.
 const suggestionsMax = 256;
 
@@ -97,7 +118,7 @@ function checkModes(listeners: readonly unknown[], upstreams: Mapping): Finding[
   return [
     ...listeners.flatMap((listener, index) => checkListenerMode(["listeners", index], asMapping(listener))),
     ...Object.entries(upstreams).flatMap(([name, upstream]) => {
-      const { tls = null, reuse = "never", hostHeader = "keep" } = asMapping(upstream);
+      const { tls = null, reuse = "never", hostHeader = "keep", proxyProtocol } = asMapping(upstream);
       const path: Path = ["upstreams", name];
       const findings: Finding[] = [];
       const passedOn = plain.find(({ upstream: used }) => used === name);
@@ -106,7 +127,13 @@ function checkModes(listeners: readonly unknown[], upstreams: Mapping): Finding[
         const remedy = "write mode: http there, or give it an upstream without tls";
         findings.push({ path: [...path, "tls"], part: "key", problem, remedy });
       }
-      if (!passedOn || http.some((listener) => usesUpstream(listener, name))) return findings;
+      const isHttp = http.some((listener) => usesUpstream(listener, name));
+      if (isHttp && (proxyProtocol === "v1" || proxyProtocol === "v2")) {
+        const problem = `proxyProtocol: ${proxyProtocol} is not sent for requests of http listeners`;
+        const remedy = "leave it out: servers learn of the client from X-Forwarded-For";
+        findings.push({ path: [...path, "proxyProtocol"], part: "key", problem, remedy });
+      }
+      if (!passedOn || isHttp) return findings;
       for (const [key, isGiven] of [
         ["reuse", reuse !== "never"],
         ["hostHeader", hostHeader !== "keep"],

@@ -9,6 +9,7 @@ import {
   readHostPattern,
   readPathPrefix,
 } from "./http-values.ts";
+import { parseNetwork } from "./networks.ts";
 import { good } from "./problems.ts";
 
 // One shape per mapping of the file, with the keys of the public interface; defaults are written as a user
@@ -29,8 +30,8 @@ function name(example: string) {
 export const routeDefaults = { timeoutMs: 60_000, retries: 0 } as const;
 
 const acceptShape = {
-  accept: choice(["none"], ["v1", "v2", "any"]).prefault("none"),
-  from: pending([]).prefault([]),
+  accept: choice(["none", "v1", "v2", "any"]).prefault("none"),
+  from: z.array(field(parseNetwork, "add networks such as 10.0.0.0/8")).prefault([]),
 };
 
 const certificateShape = {
@@ -123,7 +124,7 @@ const upstreamShape = {
   balance: choice(["round-robin", "least-connections", "random"]).prefault("round-robin"),
   maxQueue: wholeNumber({ min: 0, max: connectionsMax }).prefault(1024),
   connectTimeout: duration({ minMs: 1, maxMs: hourMs }).prefault("5s"),
-  proxyProtocol: choice(["none"], ["v1", "v2"]).prefault("none"),
+  proxyProtocol: choice(["none", "v1", "v2"]).prefault("none"),
   sourceAddress: choice(["proxy"], ["client"]).prefault("proxy"),
   tls: z.strictObject(upstreamTlsShape).nullable().default(null),
   reuse: reuse.prefault("never"),

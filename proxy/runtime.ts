@@ -298,11 +298,11 @@ export class Runtime implements ProxyView {
 
   /** What each worker has to know of a listener's sockets, the first of every worker first. */
   #shares({ config, sockets, id, gate }: LiveListener): readonly (readonly [WorkerHandle, ListenerShare])[] {
-    const { name, mode, upstream, takeAfterMs, idleTimeoutMs, maxConnections } = config;
+    const { name, mode, upstream, takeAfterMs, idleTimeoutMs, maxConnections, proxyProtocol } = config;
     const route = this.#traffic.route(name, upstream);
-    const times = { takeAfterMs, idleTimeoutMs };
+    const settings = { takeAfterMs, idleTimeoutMs, maxConnections, proxyProtocol };
     const http = mode === "http" && { http: this.#httpShare(config) };
-    const share = { name, upstream, maxConnections, route, gate, ...times, ...http };
+    const share = { name, upstream, route, gate, ...settings, ...http };
     const workers = this.#workers.for(mode);
     return sockets.descriptors.map((fd, index) => [
       workers[index % workers.length]!,
@@ -388,7 +388,8 @@ export class Runtime implements ProxyView {
     const route = this.#traffic.route(name, upstream);
     const gate = Gate.create(this.#descriptors.wakeFds, 0);
     const times = { takeAfterMs: 0, idleTimeoutMs: FORMER_IDLE_MS };
-    return { id: 0, name, fd: -1, upstream, maxConnections: 0, route, gate, ...times };
+    const proxyProtocol = { accept: "none", from: [] } as const;
+    return { id: 0, name, fd: -1, upstream, maxConnections: 0, proxyProtocol, route, gate, ...times };
   }
 
   // --- reload -----------------------------------------------------------------------------------------------------

@@ -111,9 +111,10 @@ export class LiveUpstream {
 
   /** Tells the workers of it as it is. */
   publish(): void {
-    const { name, balance: policy, connectTimeoutMs, maxQueue, tls, reuse, hostHeader } = this.config;
+    const { name, balance: policy, connectTimeoutMs, maxQueue, proxyProtocol } = this.config;
+    const { tls, reuse, hostHeader } = this.config;
     this.#options.publish({
-      ...{ name, policy, connectTimeoutMs, maxQueue },
+      ...{ name, policy, connectTimeoutMs, maxQueue, proxyProtocol },
       line: this.#options.states.line(name),
       servers: this.#servers.map(({ share }) => share),
       http: {

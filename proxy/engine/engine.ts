@@ -23,6 +23,7 @@ import type { Logger } from "../../pool/logger.ts";
 import { Seldom } from "../../pool/seldom.ts";
 import { Line } from "../balance/line.ts";
 import { PLAIN_HTTP } from "../http/messages.ts";
+import { type HeaderPolicy, headerPolicy } from "./client-header.ts";
 import { COUNT, type EngineCounters } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driver.ts";
@@ -65,6 +66,8 @@ export interface SessionServices {
 /** A listener on this worker. */
 export interface ListenerState {
   share: ListenerShare;
+  /** Undefined: its clients send no PROXY header. */
+  headers: HeaderPolicy | undefined;
   upstream: UpstreamServers;
 }
 
@@ -183,6 +186,7 @@ export class Engine implements SessionServices, CompletionHandler {
     if (known) {
       const { line } = known.upstream;
       known.share = share;
+      known.headers = headerPolicy(share.proxyProtocol);
       known.upstream = upstream;
       line.serve(nowMs()); // the new one may have room for those who waited at the old one
       return;
@@ -191,6 +195,7 @@ export class Engine implements SessionServices, CompletionHandler {
     setBlocking(fd.number); // an http worker that had it before set it otherwise
     const listener: Accepting = {
       share,
+      headers: headerPolicy(share.proxyProtocol),
       upstream,
       slot: this.#nextListenerSlot++,
       fd,
@@ -408,11 +413,13 @@ export class Engine implements SessionServices, CompletionHandler {
       connectTimeoutMs: 0,
       maxQueue: 0,
       line,
+      proxyProtocol: "none",
       servers: [],
       http: PLAIN_HTTP,
     } as const;
     return {
       share,
+      headers: undefined,
       upstream: this.#upstreams.get(name) ?? this.#upstream(gone),
       slot: NONE,
       fd: Fd.none(),

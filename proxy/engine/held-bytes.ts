@@ -74,11 +74,16 @@ export class HeldBytes {
     this.#release();
   }
 
-  /** A copy of what is left. */
-  copy(): Uint8Array {
+  /** What is left; a view, until something is dropped. */
+  view(): Uint8Array {
     if (this.isEmpty) return new Uint8Array();
     const all = this.#memory?.bytes ?? this.#driver.buffers.bytes(this.#bufferId, this.#end);
-    return all.slice(this.#start, this.#end);
+    return all.subarray(this.#start, this.#end);
+  }
+
+  /** A copy of what is left. */
+  copy(): Uint8Array {
+    return this.view().slice();
   }
 
   #release(): void {

@@ -20,6 +20,9 @@ export const FLIGHT_MAX = 4_096;
 /** First flights kept at a time; beyond, sessions go without the possibility of a replay. */
 export const FLIGHTS_MAX = 16_384;
 
+/** A client that should send a PROXY header has this long for it. */
+export const HEADER_WAIT = 10_000;
+
 /** Requests of an ended session must be over by then; later its sockets are reset. */
 export const CLOSE_LIMIT = 10_000;
 /** After accept met the end of descriptors or memory although nobody has a session whose end would bring some. */

@@ -1,5 +1,5 @@
 /** What the main thread and an engine worker tell each other. Everything is structured-cloneable. */
-import type { Config } from "../../config/schema.ts";
+import type { Config, Listener, Upstream } from "../../config/schema.ts";
 import type { Endpoint } from "../../native/address.ts";
 import type { GateShare } from "../../pool/gate.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
@@ -34,6 +34,7 @@ export interface ListenerShare {
   readonly takeAfterMs: number;
   readonly idleTimeoutMs: number;
   readonly maxConnections: number;
+  readonly proxyProtocol: Listener["proxyProtocol"];
   /** Where its sessions are counted, one per pair of listener and upstream. */
   readonly route: number;
   /** The gate of its sessions in all workers. */
@@ -59,6 +60,7 @@ export interface UpstreamShare {
   readonly connectTimeoutMs: number;
   readonly maxQueue: number;
   readonly line: LineShare;
+  readonly proxyProtocol: Upstream["proxyProtocol"];
   readonly servers: readonly ServerShare[];
   readonly http: HttpUpstreamShare;
 }

@@ -51,8 +51,12 @@ export class Relay {
   isSuspended = false;
   readonly #owner: RelayOwner;
   readonly #services: SessionServices;
+  /** What goes to the upstream before anything of the client's. */
+  readonly #preface: HeldBytes;
   readonly #up: HeldBytes;
   readonly #down: HeldBytes;
+  /** Where the send to the upstream that is under way takes its bytes from. */
+  #sending: HeldBytes;
   #route = 0;
   #sendingFlight = false;
   #clientEnded = false;
@@ -65,7 +69,9 @@ export class Relay {
     this.#owner = owner;
     this.requests = new SessionRequests(services.driver, slot);
     this.proof = new UpstreamProof(services.flights, this.upstream);
+    this.#preface = new HeldBytes(services.driver);
     this.#up = new HeldBytes(services.driver);
+    this.#sending = this.#up;
     this.#down = new HeldBytes(services.driver);
   }
 
@@ -99,9 +105,10 @@ export class Relay {
   record(): RelayRecord {
     // Past its proof a flight is only bytes to be sent, before all others.
     const flight = this.#owner.state === "unproven" ? undefined : this.proof.takeFlight();
+    const held = [this.#preface.copy(), this.#up.copy()];
     return {
       proof: this.proof.record(),
-      up: flight ? Buffer.concat([flight, this.#up.copy()]) : this.#up.copy(),
+      up: Buffer.concat(flight ? [flight, ...held] : held),
       down: this.#down.copy(),
       clientEnded: this.#clientEnded,
       upstreamEnded: this.#upstreamEnded,
@@ -112,7 +119,32 @@ export class Relay {
 
   /** The client has sent something that waits, or its end. */
   get hasClientSpoken(): boolean {
-    return !this.#up.isEmpty || this.#clientEnded;
+    return !this.#preface.isEmpty || !this.#up.isEmpty || this.#clientEnded;
+  }
+
+  get hasClientEnded(): boolean {
+    return this.#clientEnded;
+  }
+
+  /** What the client sent and nobody has yet; a view, until the next skip() or request. */
+  get unsent(): Uint8Array {
+    return this.#up.view();
+  }
+
+  /** The first `count` bytes of the client's go nowhere. */
+  skip(count: number): void {
+    if (count > 0) this.#up.drop(count);
+  }
+
+  /** Has `bytes` go to the upstream before anything of the client's: with its first bytes if they are there. */
+  prepend(bytes: Uint8Array): void {
+    if (this.#up.isEmpty) {
+      this.#preface.put(bytes); // a receive may be under way, whose bytes are held beside these
+      return;
+    }
+    const all = Buffer.concat([bytes, this.#up.view()]);
+    this.#up.clear();
+    this.#up.put(all);
   }
 
   /** DESIGN section 6: what must hold of us before a reset is looked at. */
@@ -128,6 +160,7 @@ export class Relay {
   /** Gives back what is held. Only when no request is under way: the kernel reads from it until then. */
   clear(): void {
     this.proof.flight.drop();
+    this.#preface.clear();
     this.#up.clear();
     this.#down.clear();
   }
@@ -168,11 +201,13 @@ export class Relay {
     if (this.isSuspended || (state !== "open" && state !== "unproven")) return; // it waits for a connection
     if (this.requests.isPending(OP.upstreamSend)) return; // its completion comes back here
     const { flight } = this.proof;
+    const next = this.#preface.isEmpty ? this.#up : this.#preface;
     if (flight.isKept && state === "open") {
       this.#sendingFlight = true;
       this.requests.send(OP.upstreamSend, this.upstream.fd, flight.address, flight.length);
-    } else if (!this.#up.isEmpty) {
-      const { address, length } = this.#up;
+    } else if (!next.isEmpty) {
+      const { address, length } = next;
+      this.#sending = next;
       if (state === "unproven") this.proof.onSend(address, length);
       this.requests.send(OP.upstreamSend, this.upstream.fd, address, length);
     } else if (!this.#clientEnded) {
@@ -191,10 +226,10 @@ export class Relay {
       this.#sendingFlight = false;
       this.proof.onResent(sent);
     } else if (!isFailure) {
-      this.proof.onSent(sent, sent === this.#up.length);
-      this.#up.drop(sent);
+      this.proof.onSent(sent, sent === this.#sending.length);
+      this.#sending.drop(sent);
     } else if (this.proof.flight.isKept) {
-      this.#up.clear(); // the flight has them
+      this.#sending.clear(); // the flight has them
     }
     if (isFailure || this.#owner.state === "judging") this.#owner.onUpstreamFailed(nowMs);
     else this.goOnUp(nowMs);

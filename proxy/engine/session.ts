@@ -27,6 +27,7 @@ import { SyscallError } from "../../native/errno.ts";
 import { setLingerZero } from "../../native/sockopt.ts";
 import type { Ending } from "../../pool/entry-table.ts";
 import type { ConnectionPath } from "../status.ts";
+import { ClientHeader } from "./client-header.ts";
 import { COUNT } from "./counters.ts";
 import type { ListenerState, SessionServices } from "./engine.ts";
 import * as limits from "./limits.ts";
@@ -52,6 +53,7 @@ export class Session implements RelayOwner, PlaceOwner {
   readonly #services: SessionServices;
   readonly #relay: Relay;
   readonly #place: SessionPlace;
+  readonly #header = new ClientHeader();
   #path: ConnectionPath = "failed";
   #serversTried = 0;
   /** When it went to the upstream; 0 once the first byte came back. */
@@ -78,8 +80,9 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#startedMs = nowMs;
     this.#times.begin(nowMs);
     this.#lastActivityMs = nowMs;
+    this.#header.begin(listener.headers, client);
     this.#move("waiting", nowMs);
-    this.#deadline(nowMs + listener.share.takeAfterMs);
+    this.#deadline(nowMs + this.#firstBytesMs);
     this.#relay.listenToClient();
   }
 
@@ -87,6 +90,7 @@ export class Session implements RelayOwner, PlaceOwner {
   adopt(listener: ListenerState, { record, sockets }: MovingSession, nowMs: number): void {
     this.listener = listener;
     this.#relay.adopt(sockets.client, listener.share.route, record);
+    this.#header.begin(record.state === "waiting" ? listener.headers : undefined, sockets.client);
     this.#place.adopt(record.server);
     this.#path = record.path;
     this.#serversTried = record.serversTried;
@@ -127,8 +131,11 @@ export class Session implements RelayOwner, PlaceOwner {
     if (state === "connecting") this.#relay.dropUpstream("passive");
     const { fd, lease } = this.#relay.upstream.release();
     const sockets = { client: this.#relay.client, upstream: fd === NONE ? undefined : fd };
+    const held = this.#relay.record();
     const record = {
-      ...this.#relay.record(),
+      ...held,
+      // Whoever goes on with one that waits reads its header again.
+      up: state === "waiting" ? Buffer.concat([this.#header.bytes, held.up]) : held.up,
       state,
       listener: this.listener.share.name,
       upstream: this.listener.upstream.name,
@@ -182,7 +189,8 @@ export class Session implements RelayOwner, PlaceOwner {
     if (this.#relay.isSuspended) return;
     switch (this.state) {
       case "waiting":
-        this.#attach(nowMs);
+        if (this.#header.isAwaited) this.#refuse("none within its time", nowMs);
+        else this.#attach(nowMs);
         break;
       case "queued":
         this.#close("reset", nowMs);
@@ -216,7 +224,8 @@ export class Session implements RelayOwner, PlaceOwner {
   // RelayOwner
 
   onClientFirst(nowMs: number): void {
-    if (!this.#relay.isSuspended) this.#attach(nowMs);
+    if (this.#relay.isSuspended) return;
+    if (!this.#header.isAwaited || this.#readHeader(nowMs)) this.#attach(nowMs);
   }
 
   onClientFailed(nowMs: number): void {
@@ -237,6 +246,29 @@ export class Session implements RelayOwner, PlaceOwner {
 
   onBothEnded(nowMs: number): void {
     this.#close("fin", nowMs);
+  }
+
+  /** False when the client's own bytes have still to come, or never will. */
+  #readHeader(nowMs: number): boolean {
+    const relay = this.#relay;
+    const reading = this.#header.read(relay.unsent, relay.hasClientEnded);
+    relay.skip(reading.length);
+    if (reading.kind === "whole" && relay.hasClientSpoken) return true;
+    if (reading.kind === "malformed") this.#refuse(reading.reason, nowMs);
+    else if (reading.kind === "nothing") this.#close("fin", nowMs);
+    else relay.listenToClient();
+    if (reading.kind === "whole") this.#deadline(nowMs + this.#firstBytesMs);
+    return false;
+  }
+
+  /** For the client's first bytes, or its header. */
+  get #firstBytesMs(): number {
+    return this.#header.isAwaited ? limits.HEADER_WAIT : this.listener.share.takeAfterMs;
+  }
+
+  #refuse(reason: string, nowMs: number): void {
+    this.#header.logRefusal(this.#services.log, this.listener.share.name, this.#relay.client, reason);
+    this.#close("reset", nowMs);
   }
 
   #prove(nowMs: number): void {
@@ -280,6 +312,7 @@ export class Session implements RelayOwner, PlaceOwner {
       this.#connect(nowMs);
       return;
     }
+    this.#header.tell(this.#relay, this.listener.upstream.proxyProtocol);
     const startedMs = performance.now();
     if (!this.#relay.upstream.take(server)) {
       this.#path = "direct";
@@ -394,8 +427,8 @@ export class Session implements RelayOwner, PlaceOwner {
     const relay = this.#relay;
     switch (state) {
       case "waiting":
-        this.#deadline(this.#stateSinceMs + this.listener.share.takeAfterMs);
-        if (relay.hasClientSpoken) this.#attach(nowMs);
+        this.#deadline(this.#stateSinceMs + this.#firstBytesMs);
+        if (relay.hasClientSpoken) this.onClientFirst(nowMs);
         else relay.listenToClient();
         break;
       case "connecting":

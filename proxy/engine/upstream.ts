@@ -48,12 +48,14 @@ export class UpstreamServers extends Balancer<Server> {
   readonly connectTimeoutMs: number;
   /** How many may stand in line. */
   readonly maxQueue: number;
+  readonly proxyProtocol: UpstreamShare["proxyProtocol"];
 
   constructor(share: UpstreamShare, line: Line, takers: TakerFactory | undefined, log: Logger) {
     const { name, policy, servers } = share;
     super({ name, policy, servers: servers.map((server) => serverOf(server, takers)), line, log });
     this.connectTimeoutMs = share.connectTimeoutMs;
     this.maxQueue = share.maxQueue;
+    this.proxyProtocol = share.proxyProtocol;
   }
 }
 

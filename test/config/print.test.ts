@@ -92,6 +92,7 @@ const upstream = fc
         maxQueue: fc.nat(1_000_000),
         connectTimeout: duration(1, 3_600_000),
         health: fc.oneof(fc.constant(null), health),
+        proxyProtocol: fc.constantFrom("none", "v1", "v2"),
       },
       optional,
     ),
@@ -147,6 +148,13 @@ const listenerSettings = fc.record(
     takeAfter: duration(0, 60_000),
     idleTimeout: duration(1, 604_800_000),
     maxConnections: fc.integer({ min: 1, max: 1_000_000 }),
+    proxyProtocol: fc.record({
+      accept: fc.constantFrom("none", "v1", "v2", "any"),
+      from: fc.array(fc.constantFrom("10.0.0.0/8", "2001:DB8::/32", "10.0.0.7"), {
+        minLength: 1,
+        maxLength: 3,
+      }),
+    }),
   },
   optional,
 );

@@ -117,6 +117,7 @@ class Scene {
       takeAfterMs: 60_000,
       idleTimeoutMs: 60_000,
       maxConnections: 500,
+      proxyProtocol: { accept: "none", from: [] },
       route: 0,
       gate: Gate.create(wakeFds, 500),
     });
@@ -133,6 +134,7 @@ class Scene {
       connectTimeoutMs,
       maxQueue,
       line: this.#line,
+      proxyProtocol: "none",
       servers: servers.map(({ port, state }, index) => ({
         endpoint: { address: "127.0.0.1", port },
         weight: weights[index] ?? 1,

@@ -18,7 +18,7 @@ import type { Driver } from "../../../proxy/engine/driver.ts";
 import { Engine } from "../../../proxy/engine/engine.ts";
 import { createEpollDriver } from "../../../proxy/engine/epoll-driver.ts";
 import { createIoUringDriver } from "../../../proxy/engine/io-uring-driver.ts";
-import type { ListenerShare } from "../../../proxy/engine/messages.ts";
+import type { ListenerShare, UpstreamShare } from "../../../proxy/engine/messages.ts";
 import type { MovingSession } from "../../../proxy/engine/session-record.ts";
 import { PLAIN_HTTP } from "../../../proxy/http/messages.ts";
 import { listen, loopback, newSocket, reset } from "./loopback.ts";
@@ -133,15 +133,16 @@ class Scene {
   constructor(from: DriverName, to: DriverName) {
     this.stages = [new Stage(from), new Stage(to)];
     const endpoint = { address: "127.0.0.1", port: this.#server.port };
-    const upstream = {
+    const upstream: UpstreamShare = {
       name: "u",
       policy: "round-robin",
       connectTimeoutMs: 5_000,
       maxQueue: 0,
       line: Line.create(new SharedArrayBuffer(4)),
+      proxyProtocol: "none",
       servers: [{ endpoint, weight: 1, maxConnections: 0, pool: undefined, state: this.#state.buffer }],
       http: PLAIN_HTTP,
-    } as const;
+    };
     this.#share = {
       id: 1,
       name: "l",
@@ -150,6 +151,7 @@ class Scene {
       takeAfterMs: 20,
       idleTimeoutMs: 60_000,
       maxConnections: 10,
+      proxyProtocol: { accept: "none", from: [] },
       route: 0,
       gate: Gate.create(new SharedArrayBuffer(4), 10),
     };
