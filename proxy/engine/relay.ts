@@ -13,7 +13,7 @@ import { COUNT } from "./counters.ts";
 import type { SessionServices } from "./engine.ts";
 import { HeldBytes } from "./held-bytes.ts";
 import type { SessionRecord } from "./session-record.ts";
-import { OP, SessionRequests } from "./session-requests.ts";
+import { OP, type Op, SessionRequests } from "./session-requests.ts";
 import type { SessionState } from "./session-state.ts";
 import { UpstreamProof } from "./upstream-proof.ts";
 import { UpstreamSocket } from "./upstream-socket.ts";
@@ -171,6 +171,14 @@ export class Relay {
     this.upstream.drop(this.#services.driver, ending, this.proof.bytesSent);
   }
 
+  /** One completion of a receive or a send. */
+  complete(op: Op, result: number, bufferId: number, more: boolean, nowMs: number): void {
+    if (op === OP.clientRecv) this.#onClientReceived(result, bufferId, nowMs);
+    else if (op === OP.upstreamSend) this.#onUpstreamSent(result, nowMs);
+    else if (op === OP.upstreamRecv) this.#onUpstreamReceived(result, bufferId, more, nowMs);
+    else this.#onClientSent(result, nowMs);
+  }
+
   // --- from the client ----------------------------------------------------------------------------------------
 
   /** Asks for more of the client's, unless a request begun before a replay still waits. */
@@ -179,7 +187,7 @@ export class Relay {
       this.requests.receive(OP.clientRecv, this.client, this.#up.wasFull);
   }
 
-  onClientReceived(result: number, bufferId: number, nowMs: number): void {
+  #onClientReceived(result: number, bufferId: number, nowMs: number): void {
     if (result > 0) {
       this.#up.hold(bufferId, result);
       this.#services.counters.add(this.#route, COUNT.bytesUpstream, result);
@@ -219,7 +227,7 @@ export class Relay {
     }
   }
 
-  onUpstreamSent(result: number, nowMs: number): void {
+  #onUpstreamSent(result: number, nowMs: number): void {
     const isFailure = result < 0 && result !== -ECANCELED;
     const sent = Math.max(0, result);
     if (this.#sendingFlight) {
@@ -237,7 +245,7 @@ export class Relay {
 
   // --- from the upstream ----------------------------------------------------------------------------------------
 
-  onUpstreamReceived(result: number, bufferId: number, more: boolean, nowMs: number): void {
+  #onUpstreamReceived(result: number, bufferId: number, more: boolean, nowMs: number): void {
     if (result >= 0) this.#owner.onUpstreamHeard(result, nowMs);
     if (result > 0) {
       this.#down.hold(bufferId, result, more);
@@ -264,7 +272,7 @@ export class Relay {
     else if (!this.#upstreamEnded) this.requests.receive(OP.upstreamRecv, this.upstream.fd, down.wasFull);
   }
 
-  onClientSent(result: number, nowMs: number): void {
+  #onClientSent(result: number, nowMs: number): void {
     if (result < 0 && result !== -ECANCELED) {
       this.#owner.onClientFailed(nowMs);
       return;

@@ -165,23 +165,8 @@ export class Session implements RelayOwner, PlaceOwner {
       return;
     }
     if (result !== -ECANCELED) this.#lastActivityMs = nowMs;
-    switch (op) {
-      case OP.clientRecv:
-        relay.onClientReceived(result, bufferId, nowMs);
-        break;
-      case OP.upstreamSend:
-        relay.onUpstreamSent(result, nowMs);
-        break;
-      case OP.upstreamRecv:
-        relay.onUpstreamReceived(result, bufferId, more, nowMs);
-        break;
-      case OP.clientSend:
-        relay.onClientSent(result, nowMs);
-        break;
-      case OP.connect:
-        this.#onConnected(result, nowMs);
-        break;
-    }
+    if (op === OP.connect) this.#onConnected(result, nowMs);
+    else relay.complete(op, result, bufferId, more, nowMs);
   }
 
   /** The deadline has passed. */
@@ -234,7 +219,10 @@ export class Session implements RelayOwner, PlaceOwner {
 
   onUpstreamHeard(bytes: number, nowMs: number): void {
     if (this.state === "unproven") this.#prove(nowMs);
-    if (bytes > 0 && this.#startedMs !== 0) this.#countFirstByte(nowMs);
+    if (bytes === 0 || this.#startedMs === 0) return;
+    this.#services.counters.observeFirstByte(this.#path, (nowMs - this.#startedMs) / 1e3);
+    this.#startedMs = 0;
+    this.#times.firstByteMs = nowMs;
   }
 
   /** The upstream's socket failed. Before anything was heard of it, it may never have existed. */
@@ -281,12 +269,6 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#deadline(nowMs + idleTimeoutMs);
   }
 
-  #countFirstByte(nowMs: number): void {
-    this.#services.counters.observeFirstByte(this.#path, (nowMs - this.#startedMs) / 1e3);
-    this.#startedMs = 0;
-    this.#times.firstByteMs = nowMs;
-  }
-
   // --- the upstream connection ------------------------------------------------------------------------------------
 
   #attach(nowMs: number): void {
@@ -330,7 +312,9 @@ export class Session implements RelayOwner, PlaceOwner {
   }
 
   #watchUnproven(nowMs: number): void {
-    const look = this.#relay.proof.look(nowMs - this.#stateSinceMs, this.#flightTimeoutMs());
+    // A half-open the network forgot swallows the flight: bounded like a connect that is never answered.
+    const limitMs = Math.max(this.listener.upstream.connectTimeoutMs, limits.FLIGHT_SILENCE + 100);
+    const look = this.#relay.proof.look(nowMs - this.#stateSinceMs, limitMs);
     if (look === "proven") {
       this.#prove(nowMs);
     } else if (look === "lost") {
@@ -340,11 +324,6 @@ export class Session implements RelayOwner, PlaceOwner {
     } else {
       this.#deadline(this.#stateSinceMs + look);
     }
-  }
-
-  /** A half-open the network forgot swallows the flight: bounded like a connect that is never answered. */
-  #flightTimeoutMs(): number {
-    return Math.max(this.listener.upstream.connectTimeoutMs, limits.FLIGHT_SILENCE + 100);
   }
 
   #judge(nowMs: number): void {
@@ -472,7 +451,13 @@ export class Session implements RelayOwner, PlaceOwner {
     const reached = this.state === "open" || this.state === "unproven" || this.state === "judging";
     const path = reached ? this.#path : "failed";
     counters.countPath(this.listener.share.route, path);
-    if (this.#services.report !== undefined) this.#report(path, how, nowMs);
+    const { bytesUpstream, bytesDownstream } = relay;
+    this.#services.report?.({
+      ...{ listener: this.listener.share.name, upstream: this.listener.upstream.name },
+      ...{ server: this.#place.server?.label, path, end: how, bytesUpstream, bytesDownstream },
+      ...this.#times.report,
+      endedMs: nowMs,
+    });
     this.#place.leaveLine();
     this.#move("closing", nowMs);
     this.#deadline(nowMs + limits.CLOSE_LIMIT);
@@ -485,19 +470,6 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#place.leave();
     driver.close(relay.client);
     if (relay.requests.isIdle) this.#end(nowMs);
-  }
-
-  #report(path: ConnectionPath, end: "fin" | "reset", endedMs: number): void {
-    const { bytesUpstream, bytesDownstream } = this.#relay;
-    const { share, upstream } = this.listener;
-    const of = {
-      listener: share.name,
-      upstream: upstream.name,
-      server: this.#place.server?.label,
-      path,
-      end,
-    };
-    this.#services.report?.({ ...of, ...this.#times.report, endedMs, bytesUpstream, bytesDownstream });
   }
 
   /** Nothing is in the kernel's hands any more: only now may buffers be someone else's. */

@@ -72,6 +72,9 @@ const health = fc.record(
   optional,
 );
 
+/** Listeners and upstreams of one file are all for one of them: some settings of either mean nothing to the other. */
+type Mode = "tcp" | "http";
+
 const upstream = fc
   .record({
     servers: fc.uniqueArray(
@@ -92,10 +95,10 @@ const upstream = fc
         maxQueue: fc.nat(1_000_000),
         connectTimeout: duration(1, 3_600_000),
         health: fc.oneof(fc.constant(null), health),
-        proxyProtocol: fc.constantFrom("none", "v1", "v2"),
       },
       optional,
     ),
+    tcp: fc.record({ proxyProtocol: fc.constantFrom("none", "v1", "v2") }, optional),
     bounds: fc.tuple(fc.nat({ max: 4096 }), fc.integer({ min: 1, max: 4096 })),
     http: fc.record(
       {
@@ -113,14 +116,14 @@ const upstream = fc
       optional,
     ),
   })
-  .map(({ servers, rest, http, bounds: [a, b], pool }) => ({
+  .map(({ servers, rest, tcp, http, bounds: [a, b], pool }) => (mode: Mode) => ({
     ...rest,
-    ...http,
+    ...(mode === "http" ? http : tcp),
     servers: servers.map(([host, port, rest]) => ({ address: `${host}:${port}`, ...rest })),
     pool: { ...pool, min: Math.min(a, b), max: Math.max(a, b) },
   }));
 
-const listenerSettings = fc.record(
+const httpSettings = fc.record(
   {
     tls: fc.array(
       fc.record(
@@ -145,9 +148,12 @@ const listenerSettings = fc.record(
       ),
       { maxLength: 3, selector: ({ host = "*", pathPrefix = "/" }) => host + pathPrefix },
     ),
-    takeAfter: duration(0, 60_000),
-    idleTimeout: duration(1, 604_800_000),
-    maxConnections: fc.integer({ min: 1, max: 1_000_000 }),
+  },
+  optional,
+);
+
+const tcpSettings = fc.record(
+  {
     proxyProtocol: fc.record({
       accept: fc.constantFrom("none", "v1", "v2", "any"),
       from: fc.array(fc.constantFrom("10.0.0.0/8", "2001:DB8::/32", "10.0.0.7"), {
@@ -155,6 +161,15 @@ const listenerSettings = fc.record(
         maxLength: 3,
       }),
     }),
+  },
+  optional,
+);
+
+const listenerSettings = fc.record(
+  {
+    takeAfter: duration(0, 60_000),
+    idleTimeout: duration(1, 604_800_000),
+    maxConnections: fc.integer({ min: 1, max: 1_000_000 }),
   },
   optional,
 );
@@ -185,23 +200,29 @@ const file = fc
       maxLength: 4,
       selector: ([key]) => key,
     }),
-    listeners: fc.uniqueArray(fc.tuple(name, ip, fc.nat(), listenerSettings), {
+    mode: fc.constantFrom<Mode>("tcp", "http"),
+    listeners: fc.uniqueArray(fc.tuple(name, ip, fc.nat(), listenerSettings, tcpSettings, httpSettings), {
       minLength: 1,
       maxLength: 5,
       selector: ([key]) => key,
     }),
     settings,
   })
-  .map(({ upstreams, listeners, settings }) => ({
-    listeners: listeners.map(([name, host, pick, rest], i) => ({
+  .map(({ upstreams, mode, listeners, settings }) => ({
+    listeners: listeners.map(([name, host, pick, rest, tcp, http], i) => ({
       ...rest,
-      mode: "http",
-      routes: (rest.routes ?? []).map((route) => ({ ...route, upstream: upstreams[0]![0] })),
+      mode,
+      ...(mode === "tcp"
+        ? tcp
+        : {
+            ...http,
+            routes: (http.routes ?? []).map((route) => ({ ...route, upstream: upstreams[0]![0] })),
+          }),
       name,
       bind: `${host}:${pick % 3 === 0 ? 0 : 1000 + i}`,
       upstream: upstreams[pick % upstreams.length]![0],
     })),
-    upstreams: Object.fromEntries(upstreams),
+    upstreams: Object.fromEntries(upstreams.map(([name, upstream]) => [name, upstream(mode)])),
     ...settings,
   }));
 
