@@ -1,3 +1,4 @@
+import { F_SETFD, FD_CLOEXEC } from "./abi/fcntl.ts";
 import { check } from "./errno.ts";
 import { libc } from "./libc.ts";
 
@@ -47,6 +48,11 @@ export class Fd implements Disposable {
   /** Another descriptor of the same open file. Throws as Fd.duplicate(). */
   duplicate(): Fd {
     return Fd.duplicate(this.number);
+  }
+
+  /** Programs begun from now on do not get it. Throws SyscallError EBADF. */
+  setCloseOnExec(): void {
+    check(libc.fcntl(this.number, F_SETFD, FD_CLOEXEC), "fcntl", { fd: this.number });
   }
 
   /** Closes once. Marked closed before close(2), which is never retried: Linux frees the fd even on EINTR. */

@@ -9,6 +9,21 @@ import koffi from "koffi";
  */
 const lib = koffi.load("libc.so.6");
 
+// From pwd.h of the GNU C library on 64-bit.
+koffi.struct("passwd", {
+  pw_name: "str", // 0
+  pw_passwd: "str", // 8
+  pw_uid: "uint32_t", // 16
+  pw_gid: "uint32_t", // 20
+  pw_gecos: "str", // 24
+  pw_dir: "str", // 32
+  pw_shell: "str", // 40
+});
+export interface PasswdEntry {
+  readonly pw_uid: number;
+  readonly pw_gid: number;
+}
+
 export const libc = {
   socket: lib.func("int socket(int domain, int type, int protocol)"),
   bind: lib.func("int bind(int fd, const void *addr, uint32_t len)"),
@@ -42,6 +57,13 @@ export const libc = {
   prctl: lib.func(
     "int prctl(int option, unsigned long a, unsigned long b, unsigned long c, unsigned long d)",
   ),
+  getpwnam: lib.func("passwd *getpwnam(const char *name)"),
+  initgroups: lib.func("int initgroups(const char *name, uint32_t gid)"),
+  setresgid: lib.func("int setresgid(uint32_t rgid, uint32_t egid, uint32_t sgid)"),
+  setresuid: lib.func("int setresuid(uint32_t ruid, uint32_t euid, uint32_t suid)"),
+  capget: lib.func("int capget(intptr_t header, intptr_t data)"),
+  capset: lib.func("int capset(intptr_t header, intptr_t data)"),
+  execve: lib.func("int execve(const char *path, const char **argv, const char **envp)"),
   _exit: lib.func("void _exit(int status)"),
   sched_setscheduler: lib.func("int sched_setscheduler(int pid, int policy, const void *param)"),
   mmap: lib.func("intptr_t mmap(intptr_t addr, size_t len, int prot, int flags, int fd, int64_t offset)"),

@@ -3,15 +3,17 @@
  * to ring buffers where this process may load them, else a raw socket and classic filters; and where a span of ports
  * is free, one listener for all of them instead of one for each. docs/internals/pool.md tells what each costs.
  */
-
+import { existsSync } from "node:fs";
 import { EOPNOTSUPP } from "../native/abi/errno.ts";
 import { SO_ATTACH_BPF, SOL_SOCKET } from "../native/abi/socket.ts";
 import { SyscallError } from "../native/errno.ts";
 import type { Fd } from "../native/fd.ts";
 import { HandshakeReceiver, type SegmentHandler } from "../native/net/handshake-receiver.ts";
 import { HandshakeRing } from "../native/net/handshake-ring.ts";
+import type { SteeringObjects } from "../native/net/port-steering.ts";
 import { guardPort, type Reservation, reservePort } from "../native/net/tcp-socket.ts";
 import type { IntOption } from "../native/repair/image.ts";
+import { handshakeOf, type KernelObjects, steeringOf } from "./kernel-objects.ts";
 import type { Logger } from "./logger.ts";
 import { SteeredPorts } from "./steered-ports.ts";
 
@@ -51,18 +53,28 @@ export interface Hearing {
 export type HearingKind = "auto" | "steered" | "bpf" | "raw";
 
 /**
- * Opens what `kind` says; ports are of both families where `dualStack`. Throws SyscallError for steered and bpf where
+ * Opens what `kind` says, of `objects` if there are any; ports are of both families where `dualStack`. Throws SyscallError for steered and bpf where
  * BPF cannot be had, as HandshakeRing; for the others never.
  */
-export function openHearing(kind: HearingKind, dualStack: boolean, log: Logger): Hearing & PortGuard {
+export function openHearing(
+  kind: HearingKind,
+  dualStack: boolean,
+  log: Logger,
+  objects?: KernelObjects,
+): Hearing & PortGuard {
   if (kind === "raw") return new RawHearing(dualStack);
   try {
-    return new RingHearing(dualStack);
+    return new RingHearing(dualStack, objects);
   } catch (error) {
     if (kind !== "auto" || !(error instanceof SyscallError)) throw error;
     log.debug({ err: error }, "no eBPF for handshakes: hearing them with a raw socket");
     return new RawHearing(dualStack);
   }
+}
+
+/** Are there IPv6 sockets, which take both families? */
+export function ipv6Exists(): boolean {
+  return existsSync("/proc/sys/net/ipv6");
 }
 
 /** Ports that share a listener, if `kind` wants them. Throws SyscallError for steered where they cannot be had. */
@@ -128,16 +140,22 @@ class RawHearing implements Hearing, PortGuard {
 }
 
 class RingHearing implements Hearing, PortGuard {
-  readonly #ring = new HandshakeRing();
-  readonly fds: readonly Fd[] = [this.#ring.guardFd, this.#ring.witnessFd];
-  readonly urgentFds: readonly Fd[] = [this.#ring.witnessFd];
-  readonly socketOptions: readonly IntOption[] = [
-    { level: SOL_SOCKET, name: SO_ATTACH_BPF, value: this.#ring.witness.number },
-  ];
+  readonly #ring: HandshakeRing;
+  readonly fds: readonly Fd[];
+  readonly urgentFds: readonly Fd[];
+  readonly socketOptions: readonly IntOption[];
   readonly #dualStack: boolean;
+  /** Made for this process by another, until they are used. */
+  #steering: SteeringObjects | undefined;
 
-  constructor(dualStack: boolean) {
+  constructor(dualStack: boolean, objects: KernelObjects | undefined) {
     this.#dualStack = dualStack;
+    this.#steering = objects && steeringOf(objects);
+    this.#ring = new HandshakeRing(objects && handshakeOf(objects));
+    const { guardFd, witnessFd, witness } = this.#ring;
+    this.fds = [guardFd, witnessFd];
+    this.urgentFds = [witnessFd];
+    this.socketOptions = [{ level: SOL_SOCKET, name: SO_ATTACH_BPF, value: witness.number }];
   }
 
   get lost(): number {
@@ -157,7 +175,9 @@ class RingHearing implements Hearing, PortGuard {
   }
 
   steer(): SteeredPorts {
-    return new SteeredPorts(this.#dualStack, this.#ring.guard);
+    const objects = this.#steering;
+    this.#steering = undefined;
+    return new SteeredPorts(this.#dualStack, this.#ring.guard, objects);
   }
 
   /** The programs hear both. */

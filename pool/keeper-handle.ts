@@ -7,6 +7,7 @@ import type { GateShare } from "./gate.ts";
 import type { KeeperRecord, KeeperSettlement } from "./handover.ts";
 import type { HearingKind } from "./hearing.ts";
 import type { FromKeeper, KeeperThreadData, ToKeeper } from "./keeper-thread.ts";
+import type { KernelObjects } from "./kernel-objects.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 import type { PoolSpec } from "./pool-spec.ts";
@@ -43,6 +44,7 @@ export interface KeeperHandleOptions {
   /** See KeeperOptions. */
   readonly secret?: Uint8Array;
   readonly isHeld?: boolean;
+  readonly objects?: KernelObjects | undefined;
   /** The thread does not keep its process alive. */
   readonly isBackground?: boolean;
 }
@@ -57,6 +59,7 @@ export class KeeperHandle {
   #onHandedOver: ((record: KeeperRecord) => void) | undefined;
   #onAdopted: (() => void) | undefined;
   #onStopped: (() => void) | undefined;
+  #onPong: (() => void) | undefined;
   #nextId = 1;
 
   private constructor(worker: Worker, share: KeeperShare, secret: Uint8Array, log: Logger) {
@@ -75,8 +78,9 @@ export class KeeperHandle {
     logLevel: string,
     log: Logger,
     onCrash: (error: Error) => void,
-    { hearing = "auto", descriptors, secret, isHeld = false, isBackground = false }: KeeperHandleOptions = {},
+    options: KeeperHandleOptions = {},
   ): Promise<KeeperHandle> {
+    const { hearing = "auto", descriptors, secret, isHeld = false, isBackground = false, objects } = options;
     const data: KeeperThreadData = {
       table: new EntryTable().buffer,
       signal: KeeperSignal.newBuffer(),
@@ -85,6 +89,7 @@ export class KeeperHandle {
       descriptors,
       secret: secret ?? bootSecret(),
       isHeld,
+      objects,
     };
     const script = new URL(`./keeper-thread${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(script, { workerData: data });
@@ -141,6 +146,14 @@ export class KeeperHandle {
     this.#send({ kind: "settle", settlement });
   }
 
+  /** Resolves when the thread answers. One at a time. */
+  ping(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#onPong = resolve;
+      this.#send({ kind: "ping" });
+    });
+  }
+
   /** Gives up every half-open, unless another process has them, and ends the thread. */
   async stop(): Promise<void> {
     const exited = new Promise<void>((resolve) => {
@@ -170,6 +183,10 @@ export class KeeperHandle {
       return;
     }
     if (message.kind === "started") return;
+    if (message.kind === "pong") {
+      this.#onPong?.();
+      return;
+    }
     if (message.kind === "handedOver") {
       this.#onHandedOver?.(message.record);
       return;

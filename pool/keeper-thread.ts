@@ -9,6 +9,7 @@ import { Gate, type GateShare } from "./gate.ts";
 import type { KeeperRecord, KeeperSettlement } from "./handover.ts";
 import type { HearingKind } from "./hearing.ts";
 import { Keeper } from "./keeper.ts";
+import type { KernelObjects } from "./kernel-objects.ts";
 import { forwardingLogger, type LogMessage } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 import type { PoolSpec } from "./pool-spec.ts";
@@ -22,6 +23,7 @@ export interface KeeperThreadData {
   readonly descriptors: GateShare | undefined;
   readonly secret: Uint8Array;
   readonly isHeld: boolean;
+  readonly objects: KernelObjects | undefined;
 }
 
 export type ToKeeper =
@@ -31,6 +33,8 @@ export type ToKeeper =
   | { readonly kind: "takeBack" }
   | { readonly kind: "adopt"; readonly record: KeeperRecord }
   | { readonly kind: "settle"; readonly settlement: KeeperSettlement }
+  /** `pong` follows, from a thread that works. */
+  | { readonly kind: "ping" }
   | { readonly kind: "stop" };
 
 export type FromKeeper =
@@ -39,6 +43,7 @@ export type FromKeeper =
   | { readonly kind: "failed"; readonly id: number; readonly code: string; readonly message: string }
   | { readonly kind: "handedOver"; readonly record: KeeperRecord }
   | { readonly kind: "adopted" }
+  | { readonly kind: "pong" }
   | { readonly kind: "stopped" }
   | LogMessage;
 
@@ -46,7 +51,8 @@ function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void
   const tell = (message: FromKeeper) => port.postMessage(message);
   const log = forwardingLogger(data.logLevel, tell);
   const descriptors = data.descriptors && new Gate(data.descriptors);
-  const options = { hearing: data.hearing, descriptors, secret: data.secret, isHeld: data.isHeld };
+  const { hearing, secret, isHeld, objects } = data;
+  const options = { hearing, descriptors, secret, isHeld, objects };
   const keeper = new Keeper(new EntryTable(data.table), data.signal, log, options);
   tell({ kind: "started", wakeFd: keeper.wakeFd });
   for (;;) {
@@ -91,6 +97,9 @@ function obey(
       break;
     case "settle":
       keeper.settle(message.settlement);
+      break;
+    case "ping":
+      tell({ kind: "pong" });
       break;
     default: {
       const unreachable: never = message;

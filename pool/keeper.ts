@@ -2,7 +2,6 @@
  * Keeps the half-opens of every pool: hears SYN-ACKs and RSTs, sends SYNs, fires timers, lets each
  * destination tend to its size. One keeper a process; whoever owns its thread calls wait() and step().
  */
-import { existsSync } from "node:fs";
 import { formatAddress, formatEndpoint } from "../native/address.ts";
 import { nowMs } from "../native/clock.ts";
 import { SyscallError } from "../native/errno.ts";
@@ -16,7 +15,15 @@ import { ENDINGS, ENTRY, type EntryTable } from "./entry-table.ts";
 import type { Gate } from "./gate.ts";
 import type { EntryRecord, KeeperRecord, KeeperSettlement } from "./handover.ts";
 import { HandshakeWire, type SynOptions } from "./handshake-wire.ts";
-import { type Hearing, type HearingKind, openHearing, openSteering, type PortGuard } from "./hearing.ts";
+import {
+  type Hearing,
+  type HearingKind,
+  ipv6Exists,
+  openHearing,
+  openSteering,
+  type PortGuard,
+} from "./hearing.ts";
+import type { KernelObjects } from "./kernel-objects.ts";
 import * as limits from "./limits.ts";
 import type { LiveEntry } from "./live-entry.ts";
 import type { Logger } from "./logger.ts";
@@ -56,6 +63,8 @@ export interface KeeperOptions {
   readonly secret?: Uint8Array;
   /** True: does nothing until adopt(). */
   readonly isHeld?: boolean;
+  /** What another process made of bpf(2) for this one, its own from now on. */
+  readonly objects?: KernelObjects | undefined;
 }
 
 export class Keeper implements KeeperServices {
@@ -95,7 +104,7 @@ export class Keeper implements KeeperServices {
     table: EntryTable,
     signalBuffer: SharedArrayBuffer,
     log: Logger,
-    { hearing = "auto", descriptors, secret = bootSecret(), isHeld = false }: KeeperOptions = {},
+    { hearing = "auto", descriptors, secret = bootSecret(), isHeld = false, objects }: KeeperOptions = {},
   ) {
     this.table = table;
     this.#timers = new TimerWheel(table.capacity, nowMs());
@@ -104,7 +113,7 @@ export class Keeper implements KeeperServices {
     this.#secret = secret;
     this.#isHeld = isHeld;
     this.#kind = hearing;
-    this.#hearing = openHearing(hearing, ipv6Exists(), log);
+    this.#hearing = openHearing(hearing, ipv6Exists(), log, objects);
     this.reservations = new Reservations(this.#hearing, descriptors);
     if (!isHeld) this.#steer();
     this.#signal = new KeeperSignal(signalBuffer, this.#wakeUp.fd.number);
@@ -451,10 +460,6 @@ export class Keeper implements KeeperServices {
     this.#byEndpoint.delete(demuxKey(destination.address, destination.port));
     this.#steered?.remove(destination);
   }
-}
-
-function ipv6Exists(): boolean {
-  return existsSync("/proc/sys/net/ipv6");
 }
 
 /** A map key for a source address and port: a number for IPv4, text for IPv6. */

@@ -8,7 +8,7 @@ import { EADDRNOTAVAIL } from "../native/abi/errno.ts";
 import type { PortSpan } from "../native/bpf/steering-program.ts";
 import { SyscallError } from "../native/errno.ts";
 import type { Fd } from "../native/fd.ts";
-import { PortSteering } from "../native/net/port-steering.ts";
+import { createSteeringObjects, PortSteering, type SteeringObjects } from "../native/net/port-steering.ts";
 import { isPortFree } from "../native/net/tcp-socket.ts";
 import { STEERED_PORTS_MIN, STEERED_TRIES } from "./limits.ts";
 import { readSysctl } from "./sysctl.ts";
@@ -22,7 +22,7 @@ export interface Upstream {
 }
 
 /** Above the kernel's own choice. Throws SyscallError EADDRNOTAVAIL when too few are. */
-function steerableSpan(): PortSpan {
+export function steerableSpan(): PortSpan {
   const last = Number(readSysctl("net/ipv4/ip_local_port_range")?.split(/\s+/)[1]);
   if (PORT_MAX - last > STEERED_PORTS_MIN) return { first: last + 1, last: PORT_MAX };
   throw new SyscallError("bind", EADDRNOTAVAIL, { above: last });
@@ -35,13 +35,13 @@ export class SteeredPorts {
   readonly #numbers: number[] = [];
 
   /**
-   * Steers them to a listener that `guard`, an eBPF socket filter, guards. Throws SyscallError EADDRNOTAVAIL when
-   * net.ipv4.ip_local_port_range leaves too few, EADDRINUSE when another process steers them, else as PortSteering.
+   * Steers them by `objects`, or by its own to a listener that `guard`, an eBPF socket filter, guards. Throws SyscallError
+   * EADDRNOTAVAIL when net.ipv4.ip_local_port_range leaves too few, else as createSteeringObjects().
    */
-  constructor(dualStack: boolean, guard: Fd) {
+  constructor(dualStack: boolean, guard: Fd, objects?: SteeringObjects) {
     const span = steerableSpan();
     this.#dualStack = dualStack;
-    this.#steering = new PortSteering(dualStack, guard, span);
+    this.#steering = new PortSteering(objects ?? createSteeringObjects(dualStack, guard, span));
     const reserved = reservedPorts();
     // The last one is the listener's own.
     for (let port = span.last - 1; port >= span.first; port--) {

@@ -6,3 +6,5 @@ export const O_CLOEXEC = 0o2000000;
 // From include/uapi/asm-generic/fcntl.h: commands of fcntl(2).
 export const F_GETFL = 3;
 export const F_SETFL = 4;
+export const F_SETFD = 2;
+export const FD_CLOEXEC = 1;

@@ -13,6 +13,7 @@ export const SOCK_CLOEXEC = 0o2000000;
 
 export const SOL_SOCKET = 1;
 export const SO_REUSEADDR = 2;
+export const SO_TYPE = 3;
 export const SO_ERROR = 4;
 export const SO_DONTROUTE = 5;
 export const SO_SNDBUF = 7;
@@ -29,6 +30,7 @@ export const SO_SNDBUFFORCE = 32;
 export const SO_RCVBUFFORCE = 33;
 export const SO_MARK = 36;
 export const SO_PROTOCOL = 38;
+export const SO_ACCEPTCONN = 30;
 export const SO_TIMESTAMPNS = 35;
 export const SO_INCOMING_CPU = 49;
 export const SO_BUF_LOCK = 72;

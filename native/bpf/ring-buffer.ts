@@ -12,6 +12,12 @@ const PAGE_SIZE = 4096;
 /** A record's bytes are `length` bytes of the ring's `view` at `at`, valid during the call. */
 export type RecordHandler = (at: number, length: number) => void;
 
+/** `size` bytes, a power of two and whole pages. Throws SyscallError as createMap(). */
+export function createRing(name: string, size: number): Fd {
+  const type = abi.BPF_MAP_TYPE_RINGBUF;
+  return createMap({ name, type, keySize: 0, valueSize: 0, entries: size, flags: 0 });
+}
+
 export class RingBuffer {
   /** The map, for programs; readable when records wait. */
   readonly fd: Fd;
@@ -26,16 +32,9 @@ export class RingBuffer {
   readonly #mask: number;
   #position = 0;
 
-  /** `size` bytes, a power of two and whole pages. Throws SyscallError as createMap(). */
-  constructor(name: string, size: number) {
-    this.fd = createMap({
-      name,
-      type: abi.BPF_MAP_TYPE_RINGBUF,
-      keySize: 0,
-      valueSize: 0,
-      entries: size,
-      flags: 0,
-    });
+  /** Of a map that createRing() made with this `size`, and which is its own from now on. */
+  constructor(map: Fd, size: number) {
+    this.fd = map;
     this.#mask = size - 1;
     this.#consumer = Memory.shared(this.fd.number, PAGE_SIZE, 0);
     this.#producer = Memory.sharedReadOnly(this.fd.number, PAGE_SIZE + 2 * size, PAGE_SIZE);

@@ -6,7 +6,7 @@
 import { BPF_F_MMAPABLE, BPF_MAP_TYPE_ARRAY } from "../abi/bpf.ts";
 import { guardProgram, HEARD, witnessProgram } from "../bpf/handshake-programs.ts";
 import { createMap, loadProgram, SOCKET_FILTER } from "../bpf/objects.ts";
-import { RingBuffer } from "../bpf/ring-buffer.ts";
+import { createRing, RingBuffer } from "../bpf/ring-buffer.ts";
 import type { Fd } from "../fd.ts";
 import { Memory } from "../memory.ts";
 import { decodeTcp } from "../wire/tcp.ts";
@@ -17,45 +17,63 @@ const GUARD_RING_SIZE = 256 * 1024;
 const WITNESS_RING_SIZE = 64 * 1024;
 const PAGE_SIZE = 4096;
 
-export class HandshakeRing {
+/** What a ring is made of: only making it needs CAP_BPF. */
+export interface HandshakeObjects {
+  readonly guarded: Fd;
+  readonly witnessed: Fd;
+  readonly lost: Fd;
   /** Program for reservations: drops SYN, SYN-ACK and RST, and hears the latter two. Attach with attachProgram(). */
   readonly guard: Fd;
   /** Program for sockets made of half-opens: hears RSTs, drops nothing. For SO_ATTACH_BPF, which needs no capability. */
+  readonly witness: Fd;
+}
+
+/** Throws SyscallError EPERM without CAP_BPF in the first user namespace, others where the kernel lacks BPF. */
+export function createHandshakeObjects(): HandshakeObjects {
+  const made: Fd[] = [];
+  const keep = (fd: Fd): Fd => {
+    made.push(fd);
+    return fd;
+  };
+  try {
+    const guarded = keep(createRing("accel_guarded", GUARD_RING_SIZE));
+    const witnessed = keep(createRing("accel_witness", WITNESS_RING_SIZE));
+    const lost = keep(
+      createMap({
+        name: "accel_lost",
+        type: BPF_MAP_TYPE_ARRAY,
+        keySize: 4,
+        valueSize: 8,
+        entries: 1,
+        flags: BPF_F_MMAPABLE,
+      }),
+    );
+    const maps = { ring: guarded.number, lost: lost.number };
+    const guard = keep(loadProgram("accel_guard", SOCKET_FILTER, guardProgram(maps)));
+    const witnessMaps = { ...maps, ring: witnessed.number };
+    const witness = keep(loadProgram("accel_witness", SOCKET_FILTER, witnessProgram(witnessMaps)));
+    return { guarded, witnessed, lost, guard, witness };
+  } catch (error) {
+    for (const fd of made) fd.close();
+    throw error;
+  }
+}
+
+export class HandshakeRing {
+  readonly guard: Fd;
   readonly witness: Fd;
   readonly #guarded: RingBuffer;
   readonly #witnessed: RingBuffer;
   readonly #lost: Memory;
 
-  /** Throws SyscallError EPERM without CAP_BPF in the first user namespace, others where the kernel lacks BPF. */
-  constructor() {
-    const made: { close(): void }[] = [];
-    const keep = <T extends { close(): void }>(object: T): T => {
-      made.push(object);
-      return object;
-    };
-    try {
-      this.#guarded = keep(new RingBuffer("accel_guarded", GUARD_RING_SIZE));
-      this.#witnessed = keep(new RingBuffer("accel_witness", WITNESS_RING_SIZE));
-      const lost = keep(
-        createMap({
-          name: "accel_lost",
-          type: BPF_MAP_TYPE_ARRAY,
-          keySize: 4,
-          valueSize: 8,
-          entries: 1,
-          flags: BPF_F_MMAPABLE,
-        }),
-      );
-      this.#lost = keep(Memory.shared(lost.number, PAGE_SIZE, 0));
-      const maps = { ring: this.#guarded.fd.number, lost: lost.number };
-      this.guard = keep(loadProgram("accel_guard", SOCKET_FILTER, guardProgram(maps)));
-      const witnessMaps = { ...maps, ring: this.#witnessed.fd.number };
-      this.witness = keep(loadProgram("accel_witness", SOCKET_FILTER, witnessProgram(witnessMaps)));
-      lost.close(); // the programs hold it
-    } catch (error) {
-      for (const object of made) object.close();
-      throw error;
-    }
+  /** Of these objects, which are its own from now on; else throws as createHandshakeObjects(). */
+  constructor(objects: HandshakeObjects = createHandshakeObjects()) {
+    this.#guarded = new RingBuffer(objects.guarded, GUARD_RING_SIZE);
+    this.#witnessed = new RingBuffer(objects.witnessed, WITNESS_RING_SIZE);
+    this.#lost = Memory.shared(objects.lost.number, PAGE_SIZE, 0);
+    this.guard = objects.guard;
+    this.witness = objects.witness;
+    objects.lost.close(); // the programs hold it
   }
 
   /** Readable when anything was heard on a reservation. */

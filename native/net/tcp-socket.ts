@@ -1,4 +1,5 @@
 /** TCP sockets as the pool and the engine need them. Every function returns a descriptor its caller owns. */
+import { POLLIN } from "../abi/poll.ts";
 import * as so from "../abi/socket.ts";
 import {
   decodeSockaddr,
@@ -27,6 +28,8 @@ import {
 
 const memory = Memory.anonymous(4096);
 const LENGTH_AT = 2048;
+/** A timespec of nothing. */
+const ZERO_TIME = Memory.anonymous(16);
 
 const domainOf = (address: Uint8Array) => (address.length === 4 ? so.AF_INET : so.AF_INET6);
 
@@ -81,6 +84,18 @@ export function listenTcp(endpoint: Endpoint, backlog: number, reusePort = false
     fd.close();
     throw error;
   }
+}
+
+/**
+ * A client that waits in the backlog of a listening socket, without waiting for one. Its descriptor is
+ * SOCK_NONBLOCK | SOCK_CLOEXEC and the caller's. Undefined when there is none, or no descriptor for it.
+ */
+export function acceptWaiting(fd: number): number | undefined {
+  memory.view.setInt32(0, fd, true);
+  memory.view.setUint32(4, POLLIN, true);
+  if (libc.ppollAt(memory.address, 1, ZERO_TIME.address, 0) !== 1) return undefined;
+  const client = libc.accept4(fd, null, null, so.SOCK_NONBLOCK | so.SOCK_CLOEXEC);
+  return client < 0 ? undefined : client;
 }
 
 /** An unconnected TCP socket with TCP_NODELAY, for an ordinary connect to `family`. Throws EMFILE. */
