@@ -101,6 +101,14 @@ export function flag() {
   );
 }
 
+/** Reads the name of a user as useradd(8) allows it, or null for whoever starts the process. */
+export function readUser(input: unknown): Parsed<string | null> {
+  if (input === null) return good(input);
+  if (typeof input === "number") return bad(`${input} is a number, not a name`, "write the user's name");
+  if (typeof input === "string" && /^[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?$/.test(input)) return good(input);
+  return bad(`${show(input)} is no user's name`, "write one such as accelproxy");
+}
+
 /** Reads a name as logs and metrics carry it: 1 to 64 letters, digits, dots, dashes and underscores. */
 export function readName(input: unknown): Parsed<string> {
   if (typeof input === "number" || typeof input === "boolean") {

@@ -1,7 +1,17 @@
 import * as z from "zod";
 import { parseAdminBind, parseBind, parseServerAddress } from "./addresses.ts";
 import { type DurationRange, parseDuration } from "./durations.ts";
-import { choice, field, flag, pending, readName, readPath, readWholeNumber, wholeNumber } from "./fields.ts";
+import {
+  choice,
+  field,
+  flag,
+  pending,
+  readName,
+  readPath,
+  readUser,
+  readWholeNumber,
+  wholeNumber,
+} from "./fields.ts";
 import {
   readFilePath,
   readHostHeader,
@@ -169,7 +179,7 @@ const rootShape = {
   httpWorkers: wholeNumber({ min: 1, max: 64 }).prefault(1),
   driver: choice(["auto", "io_uring", "epoll"]).prefault("auto"),
   drainTimeout: duration({ minMs: 0, maxMs: 24 * hourMs }).prefault("30s"),
-  user: pending(null).prefault(null),
+  user: field(readUser, "write the name of a user, for example accelproxy").prefault(null),
   admin: z.strictObject(adminShape).nullable().default(null),
   log: z.strictObject(logShape).prefault({}),
 };

@@ -118,19 +118,23 @@ async function main(args: readonly string[]): Promise<ExitCode> {
 async function runAndExit({ configFile, restore, receive }: RunCommand): Promise<never> {
   process.stderr.on("error", () => {});
   const { run } = await import("./commands/run.ts");
+  const { readPassed } = await import("./passed.ts");
+  const { readManager } = await import("./service-manager.ts");
   const given = process.env[CHANNEL];
   delete process.env[CHANNEL];
-  const channelAt = STDERR + 1;
+  const passed = readPassed(process.env, process.pid);
+  const manager = readManager(process.env, process.pid);
   const command = {
     program: process.execPath,
+    script: process.argv[1] ?? "",
     args: [...process.execArgv, ...process.argv.slice(1)],
-    env: { ...process.env, [CHANNEL]: String(channelAt) },
-    channelAt,
+    env: { ...process.env },
+    channel: CHANNEL,
   };
   const channel = given === undefined ? undefined : Number(given);
   const isTerminal = isatty(STDOUT);
   const { code, hung } = await run(
-    { configFile, restore, receive, isTerminal, events, command, channel },
+    { configFile, restore, receive, isTerminal, events, command, channel, passed, manager },
     output,
   );
   if (hung) {

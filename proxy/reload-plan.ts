@@ -5,7 +5,7 @@ import type { Config, Listener } from "../config/schema.ts";
 import type { HttpFiles } from "./http/files.ts";
 
 /** Settings that only a restart changes. */
-const RESTART_ONLY = new Set(["acceleration", "workers", "httpWorkers", "driver", "admin", "log"]);
+const RESTART_ONLY = new Set(["acceleration", "workers", "httpWorkers", "driver", "user", "admin", "log"]);
 
 /** Those that changed, and wait for the next start. */
 export function waitingSettings({ settings }: ConfigDiff): readonly string[] {

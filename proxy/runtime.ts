@@ -9,33 +9,27 @@ import type { Logger } from "pino";
 import { diffConfig } from "../config/diff.ts";
 import { loadConfig } from "../config/load.ts";
 import { formatProblem } from "../config/problems.ts";
-import { type Config, type Listener, routeDefaults } from "../config/schema.ts";
-import { formatEndpoint } from "../native/address.ts";
+import type { Config, Listener, Upstream } from "../config/schema.ts";
 import { Fd } from "../native/fd.ts";
 import { Gate, type GateShare } from "../pool/gate.ts";
 import { KeeperHandle } from "../pool/keeper-handle.ts";
+import { asKernelObjects } from "../pool/kernel-objects.ts";
 import { PoolRegistry } from "../pool/registry.ts";
 import { ServerStates } from "./balance/server-states.ts";
 import type { ListenerShare } from "./engine/messages.ts";
 import type { MovingSession } from "./engine/session-record.ts";
-import type { WorkerHandle } from "./engine/worker-handle.ts";
-import { asStartError, listenError, StartError } from "./errors.ts";
+import { asStartError, StartError } from "./errors.ts";
 import type { RecentEvents } from "./events.ts";
 import { type HttpFiles, readHttpFiles } from "./http/files.ts";
-import type { HttpShare } from "./http/messages.ts";
-import { ListenerSockets } from "./listener-sockets.ts";
+import type { ListenerSockets } from "./listener-sockets.ts";
+import { Listeners } from "./listeners.ts";
 import { loggedLevel } from "./log.ts";
 import { NameWatcher } from "./names.ts";
+import { BPF_PREFIX, type Passed } from "./passed.ts";
 import { DESCRIPTORS_PER_SESSION, sessionsOf, shareDescriptors } from "./process-limits.ts";
-import { sameSockets, usesHttp, waitingSettings, withFiles } from "./reload-plan.ts";
-import type {
-  ListenerStatus,
-  MetricsSnapshot,
-  ProxyView,
-  Readiness,
-  ReloadResult,
-  Status,
-} from "./status.ts";
+import { usesHttp, waitingSettings, withFiles } from "./reload-plan.ts";
+import type { ServiceManager } from "./service-manager.ts";
+import type { MetricsSnapshot, ProxyView, Readiness, ReloadResult, Status } from "./status.ts";
 import { Traffic } from "./traffic.ts";
 import type { Estate, Heritage } from "./upgrade/estate.ts";
 import { LiveUpstream, type NamedPool, poolMetrics, poolStatus } from "./upstreams.ts";
@@ -51,17 +45,15 @@ export interface RuntimeOptions {
   readonly accelerate: boolean;
   /** Requests are logged in lines for people. */
   readonly isReadable: boolean;
+  /** What was opened for this process before it began. */
+  readonly passed: Passed;
+  /** What was in files that were, by path. */
+  readonly files: ReadonlyMap<string, string>;
+  readonly manager: ServiceManager;
   /** What a process that goes leaves to this one. */
   readonly heritage?: Heritage | undefined;
   /** A thread ended that should not have. */
   readonly onFatal: (error: Error) => void;
-}
-
-interface LiveListener {
-  readonly config: Listener;
-  readonly sockets: ListenerSockets;
-  readonly id: number;
-  readonly gate: GateShare;
 }
 
 /** How long a session may be idle whose listener is gone. */
@@ -74,7 +66,7 @@ export class Runtime implements ProxyView {
   readonly #names: NameWatcher;
   readonly #traffic = new Traffic();
   readonly #upstreams = new Map<string, LiveUpstream>();
-  readonly #listeners = new Map<string, LiveListener>();
+  readonly #listeners: Listeners;
   #workers!: Workers;
   #files: HttpFiles;
   /** Made with the workers, which it wakes. */
@@ -83,7 +75,6 @@ export class Runtime implements ProxyView {
   #keeper: KeeperHandle | undefined;
   #registry: PoolRegistry | undefined;
   #config: Config;
-  #nextListenerId = 1;
   #nextAdopter = 0;
   #changing: Promise<unknown> = Promise.resolve();
   #stopping = false;
@@ -93,22 +84,31 @@ export class Runtime implements ProxyView {
     this.#files = files;
     this.#log = options.log.child({ component: "runtime" });
     this.#config = options.config;
+    this.#listeners = new Listeners({
+      workers: (mode) => this.#workers.for(mode),
+      certificates: (name) => this.#files.certificates.get(name) ?? [],
+      gate: (connectionsMax) => Gate.create(this.#descriptors.wakeFds, connectionsMax),
+      traffic: this.#traffic,
+      log: this.#log,
+    });
     this.#names = new NameWatcher({ log: options.log.child({ component: "names" }) });
   }
 
   /** Starts everything and listens. Rejects with StartError; nothing is left running then. */
   static async start(options: RuntimeOptions): Promise<Runtime> {
-    const read = readHttpFiles(options.config, options.configFile);
+    const read = readHttpFiles(options.config, options.configFile, options.files);
     if (!read.ok) throw new StartError("ACCEL_CERTIFICATE", read.problems.join("; "));
     const runtime = new Runtime(options, read.files);
     try {
       await runtime.#startThreads();
-      await Promise.all(options.config.upstreams.map((upstream) => runtime.#addUpstream(upstream)));
+      for (const upstream of await runtime.#prepareUpstreams(options.config.upstreams, read.files)) {
+        runtime.#addUpstream(upstream);
+      }
       const opened = options.config.listeners.map(
-        (listener) => [listener, runtime.#open(listener, options.heritage)] as const,
+        (listener) => [listener, runtime.#openListener(listener)] as const,
       );
       if (options.heritage) await runtime.#succeed(options.heritage);
-      for (const [listener, sockets] of opened) await runtime.#adopt(listener, sockets);
+      for (const [listener, sockets] of opened) await runtime.#listeners.start(listener, sockets);
       return runtime;
     } catch (error) {
       await runtime.closeNow();
@@ -122,7 +122,7 @@ export class Runtime implements ProxyView {
       uptimeMs: Math.round(performance.now() - this.#startedAt),
       driver: this.#workers.engine[0]?.driver ?? "none",
       workers: this.#workers.engine.length,
-      listeners: [...this.#listeners.values()].map((listener) => this.#listenerStatus(listener)),
+      listeners: this.#listeners.status,
       pools: this.#pools().map(poolStatus),
       ...this.#balance(),
       ...this.#traffic.overview,
@@ -132,7 +132,7 @@ export class Runtime implements ProxyView {
 
   readiness(): Readiness {
     const reasons = this.#config.listeners
-      .filter(({ name }) => !this.#listeners.has(name))
+      .filter(({ name }) => this.#listeners.get(name) === undefined)
       .map(({ name }) => `listener ${name} does not listen yet`);
     for (const { block, upstream, server } of this.#pools()) {
       if (block.get("settled") === 0) reasons.push(`the pool of ${upstream} (${server}) is not filled yet`);
@@ -145,8 +145,36 @@ export class Runtime implements ProxyView {
     return { ...this.#traffic.snapshot(), pools: this.#pools().map(poolMetrics), ...this.#balance() };
   }
 
+  /** Sessions now. */
+  get active(): number {
+    return this.#traffic.active;
+  }
+
+  /** True when every thread answers within `limitMs`. */
+  async answers(limitMs: number): Promise<boolean> {
+    const threads = Promise.all([this.#keeper?.ping(), ...this.#workers.all.map((worker) => worker.ping())]);
+    let limit: NodeJS.Timeout | undefined;
+    const late = new Promise<boolean>((resolve) => {
+      limit = setTimeout(() => resolve(false), limitMs);
+    });
+    const isAnswered = await Promise.race([threads.then(() => true), late]);
+    clearTimeout(limit);
+    return isAnswered;
+  }
+
+  /** As the configuration has it now. */
+  get drainTimeoutMs(): number {
+    return this.#config.drainTimeoutMs;
+  }
+
   reload(): Promise<ReloadResult> {
-    return this.alone(() => this.#reload());
+    return this.alone(async () => {
+      const { manager } = this.#options;
+      manager.reloading();
+      const result = await this.#reload();
+      manager.ready(result.ok ? "accepting connections" : `not reloaded: ${result.problems[0]}`);
+      return result;
+    });
   }
 
   /** Runs `action` after reloads that are under way, and before those that come. */
@@ -156,15 +184,15 @@ export class Runtime implements ProxyView {
     return result;
   }
 
-  /** Stops accepting, releases half-opens, waits for sessions up to `timeoutMs`, then closes everything. */
-  async drain(timeoutMs: number): Promise<void> {
+  /** Stops accepting, releases half-opens, waits for sessions up to drainTimeout, then closes everything. */
+  async drain(): Promise<void> {
     this.#stopping = true;
     await this.#changing;
     this.#log.info({ active: this.#traffic.active }, "draining");
-    const drained = this.#workers.drain(this.#workers.all, timeoutMs, () => {
+    const drained = this.#workers.drain(this.#workers.all, this.drainTimeoutMs, () => {
       this.#log.warn({ active: this.#traffic.active }, "drain timeout, closing what is left");
     });
-    this.#closeListeners();
+    this.#listeners.close();
     // The keeper goes on until the last session: only it can tell a replayable reset. Its pools go now.
     await Promise.all([...this.#upstreams.values()].map((upstream) => upstream.stop()));
     this.#registry?.close();
@@ -180,16 +208,14 @@ export class Runtime implements ProxyView {
 
   /** The names of its http listeners. */
   get httpListeners(): readonly string[] {
-    return [...this.#listeners.values()].flatMap(({ config: { name, mode } }) =>
-      mode === "http" ? [name] : [],
-    );
+    return this.#listeners.all.flatMap(({ config: { name, mode } }) => (mode === "http" ? [name] : []));
   }
 
   /** Closes what is left at once. */
   async closeNow(): Promise<void> {
     this.#stopping = true;
     const drained = this.#workers.drain(this.#workers.all, 0);
-    this.#closeListeners();
+    this.#listeners.close();
     await drained;
     await this.#stopThreads();
   }
@@ -209,10 +235,11 @@ export class Runtime implements ProxyView {
     });
     if (accelerate) {
       const poolLog = this.#options.log.child({ component: "pool" });
-      const { heritage } = this.#options;
+      const { heritage, passed } = this.#options;
       this.#keeper = await KeeperHandle.start(loggedLevel(config.log.level), poolLog, onFatal, {
         descriptors: this.#descriptors,
         isHeld: heritage !== undefined,
+        objects: asKernelObjects(passed.takePrefixed(BPF_PREFIX)),
         ...(heritage?.secret && { secret: heritage.secret }),
       });
       this.#registry = new PoolRegistry(this.#keeper);
@@ -254,81 +281,40 @@ export class Runtime implements ProxyView {
 
   // --- upstreams and listeners ------------------------------------------------------------------------------------
 
-  async #addUpstream(config: Config["upstreams"][number]): Promise<void> {
-    const upstream = new LiveUpstream(config, {
-      names: this.#names,
-      registry: this.#registry,
-      states: this.#states,
-      log: this.#options.log.child({ component: "balance" }),
-      authority: this.#files.authorities.get(config.name),
-      publish: (share) => this.#workers.tell({ kind: "upstream", upstream: share }),
-      onError: (err) => this.#log.error({ err, upstream: config.name }, "upstream addresses not applied"),
-    });
-    await upstream.start();
-    this.#upstreams.set(config.name, upstream);
+  /** All of them, or none: rejects as LiveUpstream.prepare(). */
+  async #prepareUpstreams(
+    configs: readonly Upstream[],
+    { authorities }: HttpFiles,
+  ): Promise<readonly LiveUpstream[]> {
+    const upstreams = configs.map(
+      (config) =>
+        new LiveUpstream(config, {
+          names: this.#names,
+          registry: this.#registry,
+          states: this.#states,
+          log: this.#options.log.child({ component: "balance" }),
+          authority: authorities.get(config.name),
+          publish: (share) => this.#workers.tell({ kind: "upstream", upstream: share }),
+          onError: (err) => this.#log.error({ err, upstream: config.name }, "upstream addresses not applied"),
+        }),
+    );
+    const prepared = await Promise.allSettled(upstreams.map((upstream) => upstream.prepare()));
+    const failed = prepared.find((outcome) => outcome.status === "rejected");
+    if (failed === undefined) return upstreams;
+    await Promise.all(upstreams.map((upstream) => upstream.stop()));
+    throw failed.reason;
   }
 
-  #open(listener: Listener, heritage?: Heritage): ListenerSockets {
-    const { name, bind, mode } = listener;
-    const endpoint = { address: bind.host, port: bind.port };
-    const workers = this.#workers.for(mode).length;
-    try {
-      const inherited = heritage?.takeSockets(listener);
-      if (inherited) return ListenerSockets.inherit(inherited, workers);
-      return ListenerSockets.open(endpoint, workers, heritage?.isAhead);
-    } catch (error) {
-      throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
-    }
+  #addUpstream(upstream: LiveUpstream): void {
+    upstream.publish();
+    this.#upstreams.set(upstream.config.name, upstream);
   }
 
-  /** Starts a listener on open sockets, which are its own from now on. */
-  async #adopt(config: Listener, sockets: ListenerSockets): Promise<void> {
-    const gate = Gate.create(this.#descriptors.wakeFds, config.maxConnections);
-    const id = this.#nextListenerId;
-    this.#nextListenerId += sockets.descriptors.length;
-    await this.#listen(config, sockets, id, gate);
-    this.#log.info({ listener: config.name, address: formatEndpoint(sockets.endpoint) }, "listening");
-  }
-
-  async #listen(config: Listener, sockets: ListenerSockets, id: number, gate: GateShare): Promise<void> {
-    const listener = { config, sockets, id, gate };
-    await Promise.all(this.#shares(listener).map(([worker, share]) => worker.listen(share)));
-    this.#listeners.set(config.name, listener);
-  }
-
-  /** What each worker has to know of a listener's sockets, the first of every worker first. */
-  #shares({ config, sockets, id, gate }: LiveListener): readonly (readonly [WorkerHandle, ListenerShare])[] {
-    const { name, mode, upstream, takeAfterMs, idleTimeoutMs, maxConnections, proxyProtocol } = config;
-    const route = this.#traffic.route(name, upstream);
-    const settings = { takeAfterMs, idleTimeoutMs, maxConnections, proxyProtocol };
-    const http = mode === "http" && { http: this.#httpShare(config) };
-    const share = { name, upstream, route, gate, ...settings, ...http };
-    const workers = this.#workers.for(mode);
-    return sockets.descriptors.map((fd, index) => [
-      workers[index % workers.length]!,
-      { ...share, id: id + index, fd },
-    ]);
-  }
-
-  #httpShare({ name, upstream, routes }: Listener): HttpShare {
-    const all = [...routes, { host: "*", pathPrefix: "/", upstream, ...routeDefaults }];
-    return {
-      routes: all.map((route) => ({ ...route, route: this.#traffic.route(name, route.upstream) })),
-      certificates: this.#files.certificates.get(name) ?? [],
-    };
-  }
-
-  async #removeListener(name: string): Promise<void> {
-    const listener = this.#listeners.get(name);
-    if (!listener) return;
-    this.#listeners.delete(name);
-    await Promise.all(this.#shares(listener).map(([worker, { id }]) => worker.unlisten(id)));
-    listener.sockets.close();
-  }
-
-  #closeListeners(): void {
-    for (const { sockets } of this.#listeners.values()) sockets.close();
-    this.#listeners.clear();
+  /** On sockets that were opened before, if there are any. Throws StartError. */
+  #openListener(listener: Listener): ListenerSockets {
+    const { heritage, passed } = this.#options;
+    const inherited = heritage?.takeSockets(listener) ?? passed.takeSockets(listener);
+    return this.#listeners.open(listener, inherited, heritage?.isAhead);
   }
 
   // --- upgrade ----------------------------------------------------------------------------------------------------
@@ -342,8 +328,8 @@ export class Runtime implements ProxyView {
 
   /** What this process can give away. */
   get estate(): Estate {
-    const listeners = [...this.#listeners.values()];
-    const shares = listeners.flatMap((listener) => this.#shares(listener));
+    const listeners = this.#listeners.all;
+    const shares = listeners.flatMap((listener) => this.#listeners.shares(listener));
     return {
       listeners: listeners.map(({ config: { name, bind }, sockets }) => ({
         name,
@@ -354,7 +340,7 @@ export class Runtime implements ProxyView {
       traffic: this.#traffic,
       pools: this.#pools(),
       stopAccepting: async () => {
-        await Promise.all(shares.map(([worker, { id }]) => worker.unlisten(id)));
+        await Promise.all(shares.map(([worker, { id }]) => worker.unlisten(id, false)));
       },
       acceptAgain: async () => {
         await Promise.all(shares.map(([worker, share]) => worker.listen(share)));
@@ -378,7 +364,7 @@ export class Runtime implements ProxyView {
       const index = this.#nextAdopter++ % this.#workers.engine.length;
       const live = this.#listeners.get(moving.record.listener);
       const listener =
-        live?.config.mode === "tcp" ? this.#shares(live)[index]![1] : this.#formerShare(moving);
+        live?.config.mode === "tcp" ? this.#listeners.shares(live)[index]![1] : this.#formerShare(moving);
       this.#workers.engine[index]!.send({ kind: "adopt", listener, sessions: [moving] });
     }
   }
@@ -401,19 +387,27 @@ export class Runtime implements ProxyView {
     const next = loaded.config;
     const read = readHttpFiles(next, this.#options.configFile);
     if (!read.ok) return this.#refuseReload(read.problems);
-    const diff = withFiles(diffConfig(this.#config, next), this.#files, read.files);
-    if (usesHttp(next) && this.#workers.http.length === 0) await this.#startHttp();
-    const opened = this.#openListeners(diff.listeners);
-    if (!opened.ok) return this.#refuseReload(opened.problems);
-    this.#files = read.files;
+    const { files } = read;
+    const diff = withFiles(diffConfig(this.#config, next), this.#files, files);
+    let sockets: ReadonlyMap<string, ListenerSockets> = new Map();
+    let fresh: readonly LiveUpstream[];
+    try {
+      if (usesHttp(next) && this.#workers.http.length === 0) await this.#startHttp();
+      sockets = this.#listeners.prepare(diff.listeners);
+      const { added, changed } = diff.upstreams;
+      fresh = await this.#prepareUpstreams([...added, ...changed.map(({ to }) => to)], files);
+    } catch (error) {
+      for (const opened of sockets.values()) opened.close();
+      return this.#refuseReload([asStartError(error).message]);
+    }
+    this.#files = files;
     const restart = waitingSettings(diff);
     if (restart.length > 0) this.#log.warn({ settings: restart }, "these settings change at the next start");
 
     const replaced = [...diff.upstreams.changed.map(({ from }) => from), ...diff.upstreams.removed];
     const old = replaced.flatMap(({ name }) => this.#upstreams.get(name) ?? []);
-    for (const upstream of diff.upstreams.added) await this.#addUpstream(upstream);
-    for (const { to } of diff.upstreams.changed) await this.#addUpstream(to);
-    await this.#applyListeners(diff.listeners, opened.sockets);
+    for (const upstream of fresh) this.#addUpstream(upstream);
+    await this.#listeners.apply(diff.listeners, sockets);
     for (const upstream of old) await upstream.stop();
     for (const { name } of diff.upstreams.removed) {
       this.#upstreams.delete(name);
@@ -434,51 +428,6 @@ export class Runtime implements ProxyView {
     return { ok: false, problems };
   }
 
-  /** Opens every new socket first: what cannot be bound refuses the whole file. */
-  #openListeners(
-    diff: ReturnType<typeof diffConfig>["listeners"],
-  ): { ok: true; sockets: Map<string, ListenerSockets> } | { ok: false; problems: string[] } {
-    const sockets = new Map<string, ListenerSockets>();
-    const moved = diff.changed.filter(({ from, to }) => !sameSockets(from, to)).map(({ to }) => to);
-    for (const listener of [...diff.added, ...moved]) {
-      try {
-        sockets.set(listener.name, this.#inherit(listener) ?? this.#open(listener));
-      } catch (error) {
-        for (const opened of sockets.values()) opened.close();
-        return { ok: false, problems: [asStartError(error).message] };
-      }
-    }
-    return { ok: true, sockets };
-  }
-
-  /** The sockets of a listener that had this address under another name, so that nobody is refused. */
-  #inherit({ bind, mode }: Listener): ListenerSockets | undefined {
-    const same = ({ config }: LiveListener) =>
-      config.bind.host === bind.host && config.bind.port === bind.port;
-    const live = bind.port === 0 ? undefined : [...this.#listeners.values()].find(same);
-    return live?.sockets.duplicate(this.#workers.for(mode).length);
-  }
-
-  async #applyListeners(
-    diff: ReturnType<typeof diffConfig>["listeners"],
-    sockets: ReadonlyMap<string, ListenerSockets>,
-  ): Promise<void> {
-    for (const { from, to } of diff.changed) {
-      const listener = this.#listeners.get(from.name);
-      if (!listener || !sameSockets(from, to)) continue;
-      await this.#listen(to, listener.sockets, listener.id, listener.gate);
-    }
-    const gone = [
-      ...diff.removed,
-      ...diff.changed.filter(({ from, to }) => !sameSockets(from, to)).map(({ from }) => from),
-    ];
-    for (const { name } of gone) await this.#removeListener(name);
-    for (const config of [...diff.added, ...diff.changed.map(({ to }) => to)]) {
-      const opened = sockets.get(config.name);
-      if (opened) await this.#adopt(config, opened);
-    }
-  }
-
   // --- sums -------------------------------------------------------------------------------------------------------
 
   #pools(): readonly NamedPool[] {
@@ -491,11 +440,5 @@ export class Runtime implements ProxyView {
       upstreams: upstreams.map(({ status }) => status),
       servers: upstreams.flatMap(({ servers }) => servers),
     };
-  }
-
-  #listenerStatus({ config: { name, mode }, sockets }: LiveListener): ListenerStatus {
-    const total = this.#traffic.of(name, "total");
-    const address = formatEndpoint(sockets.endpoint);
-    return { name, address, mode, active: this.#traffic.of(name, "active"), total };
   }
 }

@@ -55,6 +55,7 @@ export class LiveUpstream {
   readonly #addresses: (readonly Endpoint[])[];
   #servers: readonly LiveServer[] = [];
   #applying: Promise<void> = Promise.resolve();
+  #isPublished = false;
 
   constructor(config: Upstream, options: UpstreamsOptions) {
     this.config = config;
@@ -66,8 +67,8 @@ export class LiveUpstream {
     if (health) this.#checks = new HealthChecks({ upstream, config: health, line, log: options.log });
   }
 
-  /** Resolves the names, starts the pools and tells the workers. Rejects as PoolRegistry.hold(). */
-  async start(): Promise<void> {
+  /** Resolves the names and starts the pools. Rejects as PoolRegistry.hold(). */
+  async prepare(): Promise<void> {
     const { names } = this.#options;
     const found = await Promise.all(
       this.config.servers.map(async ({ address: { host, port } }) =>
@@ -109,8 +110,9 @@ export class LiveUpstream {
     }));
   }
 
-  /** Tells the workers of it as it is. */
+  /** Tells the workers of it as it is, and from now on of every change. */
   publish(): void {
+    this.#isPublished = true;
     const { name, balance: policy, connectTimeoutMs, maxQueue, proxyProtocol } = this.config;
     const { tls, reuse, hostHeader } = this.config;
     this.#options.publish({
@@ -142,16 +144,21 @@ export class LiveUpstream {
     const before = this.#servers;
     const seen = new Set<string>();
     const servers: LiveServer[] = [];
-    for (const [index, config] of this.config.servers.entries()) {
-      for (const endpoint of this.#addresses[index]!) {
-        const key = formatEndpoint(endpoint);
-        if (seen.has(key)) continue;
-        seen.add(key);
-        servers.push(await this.#server(endpoint, config));
+    try {
+      for (const [index, config] of this.config.servers.entries()) {
+        for (const endpoint of this.#addresses[index]!) {
+          const key = formatEndpoint(endpoint);
+          if (seen.has(key)) continue;
+          seen.add(key);
+          servers.push(await this.#server(endpoint, config));
+        }
       }
+    } catch (error) {
+      await this.#letGo(servers);
+      throw error;
     }
     this.#servers = servers;
-    this.publish();
+    if (this.#isPublished) this.publish();
     if (this.#checks) {
       this.#checks.servers = servers.map(({ share: { endpoint }, state, host }) => ({
         endpoint,

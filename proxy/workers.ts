@@ -39,9 +39,15 @@ export class Workers {
     this.#options = options;
   }
 
+  /** How many threads listeners of this mode have. */
+  static count({ workers, httpWorkers }: Config, mode: Listener["mode"]): number {
+    if (mode === "http") return httpWorkers;
+    return workers === "auto" ? availableParallelism() : workers;
+  }
+
   /** How many threads there may be, of both kinds. */
   static threads(config: Config): number {
-    return engineThreads(config) + config.httpWorkers;
+    return Workers.count(config, "tcp") + Workers.count(config, "http");
   }
 
   get all(): readonly WorkerHandle[] {
@@ -79,7 +85,7 @@ export class Workers {
       logLevel: loggedLevel(config.log.level),
       isTraced: this.#onSession !== undefined,
     };
-    this.engine = await this.#start(ENGINE_WORKER, "engine", 0, engineThreads(config), own);
+    this.engine = await this.#start(ENGINE_WORKER, "engine", 0, Workers.count(config, "tcp"), own);
   }
 
   async startHttp(): Promise<void> {
@@ -112,8 +118,4 @@ export class Workers {
       }),
     );
   }
-}
-
-function engineThreads({ workers }: Config): number {
-  return workers === "auto" ? availableParallelism() : workers;
 }

@@ -1,16 +1,15 @@
-import { existsSync, lstatSync, rmSync, type Stats } from "node:fs";
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import { connect } from "node:net";
-import { dirname } from "node:path";
 import type pino from "pino";
-import { formatAdminBind, isLoopback } from "../../config/addresses.ts";
+import { type AdminBind, formatAdminBind, isLoopback } from "../../config/addresses.ts";
 import type { Config } from "../../config/schema.ts";
+import type { Fd } from "../../native/fd.ts";
 import { Seldom } from "../../pool/seldom.ts";
-import { AccelproxyError, errorSymbol, listenError, StartError } from "../errors.ts";
+import { AccelproxyError } from "../errors.ts";
 import type { ProxyView } from "../status.ts";
 import { type CheckpointGoal, readGoal } from "./checkpoint-goal.ts";
 import { formatMetrics, METRICS_CONTENT_TYPE } from "./metrics.ts";
 import { formatPage, PAGE_FILES, PAGE_POLICY } from "./page/page.ts";
+import { bindError, privately, removeStaleSocket } from "./socket.ts";
 
 /**
  * The admin interface: HTTP on a unix socket with mode 0600, or on TCP. It asks for no password, so on TCP it
@@ -22,6 +21,8 @@ type AdminConfig = NonNullable<Config["admin"]>;
 
 export interface AdminOptions {
   readonly config: AdminConfig;
+  /** A socket that listens there already, which becomes the server's. */
+  readonly socket?: Fd | undefined;
   /** The running proxy; undefined while it starts. */
   readonly view: () => ProxyView | undefined;
   /**
@@ -31,6 +32,8 @@ export interface AdminOptions {
   readonly checkpoint: (
     goal: CheckpointGoal,
   ) => Promise<{ readonly done: unknown; readonly end: () => void }>;
+  /** Stops accepting, as SIGTERM does; how many sessions there still are. */
+  readonly drain: () => number;
   readonly log: pino.Logger;
 }
 
@@ -42,7 +45,6 @@ const REQUEST_TIMEOUT_MS = 10_000;
 const KEEP_ALIVE_TIMEOUT_MS = 5_000;
 const CHECK_INTERVAL_MS = 1_000;
 const CONNECTIONS_MAX = 64;
-const PROBE_TIMEOUT_MS = 1_000;
 const WARNING_INTERVAL_MS = 10_000;
 
 interface Answer {
@@ -58,6 +60,7 @@ interface Answer {
 interface Asked {
   readonly body: string;
   readonly checkpoint: AdminOptions["checkpoint"];
+  readonly drain: AdminOptions["drain"];
 }
 
 interface Route {
@@ -80,7 +83,7 @@ const ROUTES: Readonly<Record<string, Route>> = {
   },
   "/reload": { method: "POST", answer: reload },
   "/checkpoint": { method: "POST", answer: (_, asked) => checkpoint(asked) },
-  "/drain": { method: "POST", answer: undefined },
+  "/drain": { method: "POST", answer: (_, { drain }) => json(200, { ok: true, active: drain() }) },
   "/": { method: "GET", answer: page },
   ...Object.fromEntries(
     Object.entries(PAGE_FILES).map(([path, file]) => [
@@ -109,10 +112,11 @@ export class AdminServer {
   static async start(options: AdminOptions): Promise<AdminServer> {
     const { bind } = options.config;
     const address = formatAdminBind(bind);
-    if (bind.kind === "unix") await removeStaleSocket(bind.path);
+    const { socket } = options;
+    if (bind.kind === "unix" && socket === undefined) await removeStaleSocket(bind.path);
     const server = newServer(options);
     try {
-      await listen(server, bind);
+      await listen(server, bind, socket);
     } catch (error) {
       throw bindError(bind, error);
     }
@@ -139,7 +143,7 @@ export class AdminServer {
   }
 }
 
-function newServer({ config, view, checkpoint, log }: AdminOptions): Server {
+function newServer({ config, view, checkpoint, drain, log }: AdminOptions): Server {
   const limits = {
     maxHeaderSize: HEADER_BYTES_MAX,
     headersTimeout: HEADERS_TIMEOUT_MS,
@@ -149,7 +153,7 @@ function newServer({ config, view, checkpoint, log }: AdminOptions): Server {
   };
   const isOpen = config.bind.kind === "unix" || config.allowRemote;
   const server = createServer(limits, (request, response) => {
-    answer(request, isOpen, view, checkpoint).then(
+    answer(request, isOpen, view, { checkpoint, drain }).then(
       (result) => send(request, response, result),
       (err: unknown) => {
         if (request.socket.destroyed) return; // the client went away
@@ -166,7 +170,7 @@ async function answer(
   request: IncomingMessage,
   isOpen: boolean,
   view: AdminOptions["view"],
-  checkpoint: AdminOptions["checkpoint"],
+  verbs: Pick<AdminOptions, "checkpoint" | "drain">,
 ): Promise<Answer & { readonly allow?: string }> {
   const { host, origin } = request.headers;
   if (!isOpen && host !== undefined && !isOurHost(host)) {
@@ -189,7 +193,7 @@ async function answer(
   const body = await readBody(request);
   if (body === undefined) return json(413, { error: "the body is too large (send none)" });
   const proxy = view();
-  if (proxy !== undefined) return route.answer(proxy, { body, checkpoint });
+  if (proxy !== undefined) return route.answer(proxy, { body, ...verbs });
   if (path === "/healthz") return json(200, { ok: true });
   return path === "/readyz"
     ? readyz(["the proxy is starting"])
@@ -273,72 +277,15 @@ function hostOf(header: string): string {
   return (parts?.[1] ?? parts?.[2] ?? "").toLowerCase();
 }
 
-function listen(server: Server, bind: AdminConfig["bind"]): Promise<void> {
+function listen(server: Server, bind: AdminBind, socket: Fd | undefined): Promise<void> {
   return new Promise((resolve, reject) => {
     server.once("error", reject);
     const ready = () => {
       server.off("error", reject);
       resolve();
     };
-    if (bind.kind === "tcp") server.listen({ host: bind.host, port: bind.port }, ready);
-    else listenPrivately(server, bind.path, ready);
-  });
-}
-
-/** bind(2) happens within listen(), and takes the socket's mode from the umask: 0600 from the first moment. */
-function listenPrivately(server: Server, path: string, ready: () => void): void {
-  const umask = process.umask(0o177);
-  try {
-    server.listen({ path }, ready);
-  } finally {
-    process.umask(umask);
-  }
-}
-
-const SOCKET_FAILURES: Readonly<Record<string, string>> = {
-  ENOENT: "its folder does not exist (create it, or choose another path)",
-  ENOTDIR: "its folder does not exist (create it, or choose another path)",
-  EACCES: "this user may not create it (choose a folder this user may write to)",
-  EROFS: "the file system is read-only (choose another path)",
-};
-
-function bindError(bind: AdminConfig["bind"], cause: unknown): StartError {
-  const address = formatAdminBind(bind);
-  // libuv says EACCES where bind(2) says ENOENT (uv_pipe_bind), so the folder is looked for.
-  const isLost = bind.kind === "unix" && !existsSync(dirname(bind.path));
-  const text = bind.kind === "unix" ? SOCKET_FAILURES[isLost ? "ENOENT" : errorSymbol(cause)] : undefined;
-  if (text === undefined) return listenError("admin interface", address, cause);
-  return new StartError("ACCEL_LISTEN", `admin interface: ${address}: ${text}`, { cause });
-}
-
-async function removeStaleSocket(path: string): Promise<void> {
-  let found: Stats | undefined;
-  try {
-    found = lstatSync(path, { throwIfNoEntry: false });
-  } catch (error) {
-    throw bindError({ kind: "unix", path }, error);
-  }
-  if (found === undefined) return;
-  if (!found.isSocket()) {
-    throw new StartError(
-      "ACCEL_ADDRESS_IN_USE",
-      `admin interface: unix:${path} is a file and no socket (remove it, or choose another path)`,
-    );
-  }
-  const symbol = await connectOnce(path);
-  if (symbol === "ECONNREFUSED") rmSync(path, { force: true });
-}
-
-/** "" when someone listens at `path`, else the symbol of the error. */
-function connectOnce(path: string): Promise<string> {
-  return new Promise((resolve) => {
-    const socket = connect({ path, timeout: PROBE_TIMEOUT_MS });
-    const end = (symbol: string) => {
-      socket.destroy();
-      resolve(symbol);
-    };
-    socket.once("connect", () => end(""));
-    socket.once("timeout", () => end("ETIMEDOUT"));
-    socket.once("error", (error) => end(errorSymbol(error)));
+    if (socket !== undefined) server.listen({ fd: socket.release() }, ready);
+    else if (bind.kind === "tcp") server.listen({ host: bind.host, port: bind.port }, ready);
+    else privately(() => server.listen({ path: bind.path }, ready));
   });
 }

@@ -1,21 +1,26 @@
 import type { Logger } from "pino";
-import { loadConfig } from "../../config/load.ts";
+import { loadConfig, parseConfig } from "../../config/load.ts";
 import { formatProblem } from "../../config/problems.ts";
 import type { Config } from "../../config/schema.ts";
+import type { Fd } from "../../native/fd.ts";
 import { REST_TIME_WAIT } from "../../pool/limits.ts";
 import type { CheckpointGoal } from "../admin/checkpoint-goal.ts";
 import { AdminServer } from "../admin/server.ts";
+import { removeSocket } from "../admin/socket.ts";
 import type { KeyedAddress } from "../args.ts";
+import { becomeUser, mustBecome } from "../become-user.ts";
 import { type Checkpoint, checkpoint, restoreCheckpoint } from "../checkpoint/checkpoint.ts";
 import { readImages } from "../checkpoint/images/image-file.ts";
 import type { SessionImage } from "../checkpoint/images/image-schema.ts";
-import { AccelproxyError } from "../errors.ts";
+import { AccelproxyError, StartError } from "../errors.ts";
 import { RecentEvents } from "../events.ts";
 import { createLog } from "../log.ts";
 import { move } from "../move/source.ts";
 import { MoveTarget } from "../move/target.ts";
+import { ADMIN_NAME, Passed } from "../passed.ts";
 import { checkPrivileges, type MissingPrivilege } from "../privileges.ts";
-import { Runtime } from "../runtime.ts";
+import { Runtime, type RuntimeOptions } from "../runtime.ts";
+import { type Manager, ServiceManager } from "../service-manager.ts";
 import { ChannelError } from "../upgrade/channel.ts";
 import type { Heritage } from "../upgrade/estate.ts";
 import { type Command, upgrade } from "../upgrade/predecessor.ts";
@@ -48,6 +53,9 @@ export interface RunOptions {
   readonly command: Command;
   /** The descriptor on which the process before this one gives what it has; undefined for a plain start. */
   readonly channel: number | undefined;
+  /** Descriptors that were opened for this process before it began, by name. */
+  readonly passed: readonly (readonly [fd: number, name: string])[];
+  readonly manager: Manager | undefined;
 }
 
 /** How the run ended. `hung`: threads may be left that did not end in time, and must not be waited for. */
@@ -64,12 +72,27 @@ const CLOSE_TIMEOUT_MS = 1_000;
 
 /** `accelproxy --config FILE`: runs until a signal or a failure ends it. Only one run per process. */
 export async function run(options: RunOptions, output: Output): Promise<RunResult> {
-  const loaded = await loadConfig(options.configFile);
+  const passed = new Passed(options.passed);
+  // Whoever started as root has opened them for the user that this process is now.
+  const files = passed.takeFiles();
+  const text = files.get(options.configFile);
+  const loaded =
+    text === undefined ? await loadConfig(options.configFile) : parseConfig(text, options.configFile);
   if (!loaded.ok) {
     for (const problem of loaded.problems) output.stderr(`${formatProblem(problem)}\n`);
     return { code: EXIT.usage, hung: false };
   }
   const { config } = loaded;
+  try {
+    if (mustBecome(config)) {
+      const { configFile, command } = options;
+      return await becomeUser({ configFile, config, command, passed });
+    }
+  } catch (error) {
+    if (!(error instanceof StartError)) throw error;
+    output.stderr(errorLine(error.message));
+    return { code: error.code === "ACCEL_USER" ? EXIT.privilege : EXIT.failed, hung: false };
+  }
   const { level } = config.log;
   const events = new RecentEvents();
   const log = createLog({ level, events, readable: options.isTerminal, descriptor: STDOUT });
@@ -90,7 +113,7 @@ export async function run(options: RunOptions, output: Output): Promise<RunResul
   }
   if (missing.length > 0)
     log.warn({ missing }, "not accelerating: privileges are missing, sessions connect plainly");
-  return new Foreground(options, config, { log, events }, output, images).run(
+  return new Foreground(options, { config, passed, files }, { log, events }, output, images).run(
     config.acceleration !== "off" && missing.length === 0,
   );
 }
@@ -110,12 +133,17 @@ function explainRefusal(missing: readonly MissingPrivilege[]): string {
 class Foreground {
   readonly #options: RunOptions;
   readonly #config: Config;
+  readonly #passed: Passed;
+  readonly #files: ReadonlyMap<string, string>;
+  readonly #manager: ServiceManager;
   readonly #log: Logger;
   readonly #events: RecentEvents;
   readonly #output: Output;
   /** Of the checkpoint to restore. */
   readonly #images: readonly SessionImage[] | undefined;
   #admin: AdminServer | undefined;
+  /** The admin interface's socket when it was passed to this process, to be passed on. */
+  #adminSocket: { readonly fd: Fd; readonly name: string } | undefined;
   #runtime: Runtime | undefined;
   #isStarting = true;
   /** Sessions are being given away; then everything ends, or goes on. */
@@ -129,16 +157,19 @@ class Foreground {
 
   constructor(
     options: RunOptions,
-    config: Config,
+    given: Pick<RuntimeOptions, "config" | "passed" | "files">,
     { log, events }: { readonly log: Logger; readonly events: RecentEvents },
     output: Output,
     images: readonly SessionImage[] | undefined,
   ) {
     this.#options = options;
     this.#images = images;
-    this.#config = config;
+    this.#config = given.config;
+    this.#passed = given.passed;
+    this.#files = given.files;
     this.#log = log;
     this.#events = events;
+    this.#manager = new ServiceManager(options.manager, log.child({ component: "service" }));
     this.#output = output;
   }
 
@@ -168,6 +199,7 @@ class Foreground {
     const onFatal = (error: Error) => this.#fail(error, "a thread ended");
     this.#runtime = await Runtime.start({
       ...{ configFile, config, log, events: this.#events, accelerate, heritage, onFatal },
+      ...{ passed: this.#passed, files: this.#files, manager: this.#manager },
       isReadable: this.#options.isTerminal,
     });
     if (heritage !== undefined) {
@@ -176,10 +208,16 @@ class Foreground {
     if (channel !== undefined) {
       await this.#startAdmin().catch((err: unknown) => upgradeLog.error({ err }, "no admin interface"));
     }
+    this.#closeUnwanted();
     this.#restore(this.#runtime);
     if (this.#isEnding) await this.#runtime.closeNow();
     else if (this.#stops > 0) await this.#drain();
-    else log.info("started");
+    else {
+      log.info("started");
+      this.#manager.ready("accepting connections");
+      const runtime = this.#runtime;
+      this.#manager.watch((limitMs) => runtime.answers(limitMs));
+    }
   }
 
   async #receiver(): Promise<Heritage | undefined> {
@@ -191,14 +229,37 @@ class Foreground {
     const [config, log] = [this.#config, this.#log];
     if (config.admin !== null) {
       const view = () => this.#runtime;
+      const given = this.#passed.takeAdmin(config.admin.bind);
+      this.#adminSocket = given && { fd: given.fd.duplicate(), name: given.name };
       this.#admin = await AdminServer.start({
         config: config.admin,
+        socket: given?.fd,
         view,
+        drain: () => this.#drainOnRequest(),
         checkpoint: (goal) => this.#checkpoint(goal),
         log: log.child({ component: "admin" }),
       });
       log.info({ address: this.#admin.address }, "admin interface listening");
     }
+  }
+
+  /** What was opened for us and the configuration does not name. */
+  #closeUnwanted(): void {
+    const names = this.#passed.closeRest();
+    if (names.length > 0)
+      this.#log.warn({ names }, "descriptors passed to this process are not in the configuration");
+  }
+
+  /** What this program opened for itself, it removes as far as it may. */
+  #forgetAdminSocket(): void {
+    const { bind } = this.#config.admin ?? {};
+    if (this.#adminSocket?.name === ADMIN_NAME && bind?.kind === "unix") removeSocket(bind.path);
+  }
+
+  /** Once is enough: a second request closes nothing, as a second signal does. */
+  #drainOnRequest(): number {
+    if (this.#stops === 0) this.#stop("POST /drain");
+    return this.#runtime?.active ?? 0;
   }
 
   #stop(signal: string): void {
@@ -208,17 +269,19 @@ class Foreground {
       void this.#close(EXIT.done);
       return;
     }
-    this.#log.info({ signal, drainTimeoutMs: this.#config.drainTimeoutMs }, "stopping");
+    this.#log.info({ signal, drainTimeoutMs: (this.#runtime ?? this.#config).drainTimeoutMs }, "stopping");
     // Before the start is complete there is nothing to drain: #start() does it then, and #upgrade() after an upgrade.
     if (this.#runtime !== undefined && !this.#isLeaving)
       this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
   }
 
   async #drain(): Promise<void> {
-    await this.#runtime?.drain(this.#config.drainTimeoutMs);
+    this.#manager.stopping(`draining, ${this.#runtime?.active ?? 0} sessions left`);
+    await this.#runtime?.drain();
     if (this.#isEnding) return;
     this.#isEnding = true;
     await this.#admin?.close();
+    this.#forgetAdminSocket();
     this.#log.info("stopped");
     this.#end({ code: EXIT.done, hung: false });
   }
@@ -293,12 +356,15 @@ class Foreground {
     };
     const log = this.#log.child({ component: "upgrade" });
     const { command } = this.#options;
-    const child = await upgrade({ command, estate: runtime.estate, log, letGo });
+    const admin = this.#adminSocket;
+    const passed = admin === undefined ? [] : [[admin.fd.number, admin.name] as const];
+    const child = await upgrade({ command, passed, estate: runtime.estate, log, letGo });
     this.#isLeaving = false;
     if (child === undefined) {
       if (this.#stops > 0) this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
       return;
     }
+    if (child.pid !== undefined) this.#manager.succeeded(child.pid);
     if (this.#stops > 0) child.kill("SIGTERM");
     child.unref();
     this.#isEnding = true;
@@ -330,6 +396,7 @@ class Foreground {
     if (this.#isEnding) return;
     this.#isEnding = true;
     const closed = Promise.all([this.#admin?.close(), this.#runtime?.closeNow()]);
+    this.#forgetAdminSocket();
     const isClosed = await Promise.race([
       closed.then(isTrue, isFalse),
       afterMs(CLOSE_TIMEOUT_MS).then(isFalse),

@@ -17,6 +17,7 @@ import { nowMs } from "../../native/clock.ts";
 import { errnoCode } from "../../native/errno.ts";
 import { Fd } from "../../native/fd.ts";
 import { Memory } from "../../native/memory.ts";
+import { acceptWaiting } from "../../native/net/tcp-socket.ts";
 import { setBlocking } from "../../native/sockopt.ts";
 import { Gate, type GateShare } from "../../pool/gate.ts";
 import type { Logger } from "../../pool/logger.ts";
@@ -78,7 +79,8 @@ interface Accepting extends ListenerState {
   /** What a client has to pass, in this order. */
   readonly gates: readonly [Gate, Gate];
   armed: boolean;
-  closing: boolean;
+  /** "taking": it ends with this, and who is in the backlog by then is served as far as there is room. */
+  closing: "no" | "leaving" | "taking";
   /** Accepted and not yet through; NONE when there is none. */
   client: number;
   /** The gate at which it stands in line. */
@@ -134,6 +136,7 @@ export class Engine implements SessionServices, CompletionHandler {
   #nextListenerSlot = LISTENER_SLOTS;
   readonly #shortages = new Seldom(limits.WARNING_INTERVAL);
   readonly #stuck = new Seldom(limits.WARNING_INTERVAL);
+  readonly #freeListenerSlots: number[] = [];
   #draining = false;
 
   constructor(options: EngineOptions) {
@@ -197,11 +200,11 @@ export class Engine implements SessionServices, CompletionHandler {
       share,
       headers: headerPolicy(share.proxyProtocol),
       upstream,
-      slot: this.#nextListenerSlot++,
+      slot: this.#freeListenerSlots.pop() ?? this.#nextListenerSlot++,
       fd,
       gates: [gate, this.#descriptors],
       armed: false,
-      closing: false,
+      closing: "no",
       client: NONE,
       at: 0,
     };
@@ -210,20 +213,22 @@ export class Engine implements SessionServices, CompletionHandler {
     this.#accept(listener);
   }
 
-  /** Stops accepting. Clients accepted so far are served; onUnlistened follows. */
-  unlisten(id: number): void {
+  /**
+   * Stops accepting. Clients accepted so far are served, with `isLast` those in the backlog too; onUnlistened follows.
+   */
+  unlisten(id: number, isLast: boolean): void {
     const listener = this.#listeners.get(id);
     if (!listener) return;
-    listener.closing = true;
+    listener.closing = isLast ? "taking" : "leaving";
     this.#listeners.delete(id);
     if (listener.armed) this.driver.cancel(listener.slot, ACCEPT_TAG);
-    else this.#forget(listener);
+    else this.#leave(listener);
   }
 
   /** Stops accepting everywhere; who waited for a free session is turned away. */
   drain(): void {
     this.#draining = true;
-    for (const { share } of [...this.#listeners.values()]) this.unlisten(share.id);
+    for (const { share } of [...this.#listeners.values()]) this.unlisten(share.id, true);
     for (const listener of this.#waiting.splice(0)) {
       const { client, gates, at } = listener;
       if (!gates[at].abandon()) gates[at].leave();
@@ -291,8 +296,8 @@ export class Engine implements SessionServices, CompletionHandler {
     }
     session.listIndex = -1;
     this.#free.push(session);
-    const { share, gates } = session.listener as Accepting;
-    this.counters.add(share.route, COUNT.active, -1);
+    const { gates } = session.listener as Accepting;
+    this.counters.add(session.route, COUNT.active, -1);
     gates[1].leave();
     gates[0].leave();
   }
@@ -317,12 +322,10 @@ export class Engine implements SessionServices, CompletionHandler {
 
   #onAccepted(listener: Accepting, result: number): void {
     listener.armed = false;
-    if (listener.closing) this.#forget(listener);
-    if (result >= 0) {
-      listener.client = result;
-      listener.at = 0;
-      this.#pass(listener);
-    } else if (listener.closing) {
+    if (result >= 0) this.#admit(listener, result);
+    if (listener.closing !== "no") {
+      this.#leave(listener);
+    } else if (result >= 0) {
       return;
     } else if (DESCRIPTOR_SHORTAGE.has(-result)) {
       this.#awaitDescriptor(listener, -result);
@@ -331,9 +334,23 @@ export class Engine implements SessionServices, CompletionHandler {
     }
   }
 
-  #forget(listener: Accepting): void {
+  #admit(listener: Accepting, client: number): void {
+    listener.client = client;
+    listener.at = 0;
+    this.#pass(listener);
+  }
+
+  /** Who is in the backlog was told that he is connected. */
+  #leave(listener: Accepting): void {
+    while (listener.closing === "taking" && listener.client === NONE) {
+      const client = acceptWaiting(listener.fd.number);
+      if (client === undefined) break;
+      this.#admit(listener, client);
+    }
     this.#bySlot.delete(listener.slot);
-    this.driver.close(listener.fd.release());
+    this.#freeListenerSlots.push(listener.slot);
+    this.driver.disown(listener.fd.number); // others may have the socket: closing a descriptor ends no watch of it
+    listener.fd.close();
     this.#onUnlistened(listener.share.id);
   }
 
@@ -351,7 +368,7 @@ export class Engine implements SessionServices, CompletionHandler {
     }
     const { client, share } = listener;
     listener.client = NONE;
-    if (!listener.closing) this.#accept(listener);
+    if (listener.closing === "no") this.#accept(listener);
     this.counters.add(share.route, COUNT.total, 1);
     this.counters.add(share.route, COUNT.active, 1);
     this.#newSession().begin(listener, client, nowMs());
@@ -378,7 +395,7 @@ export class Engine implements SessionServices, CompletionHandler {
 
   #acceptAgain(): void {
     this.#retryMs = Number.POSITIVE_INFINITY;
-    for (const listener of this.#short.splice(0)) if (!listener.closing) this.#accept(listener);
+    for (const listener of this.#short.splice(0)) if (listener.closing === "no") this.#accept(listener);
   }
 
   /** A free session, which is in use from now on. */
@@ -425,7 +442,7 @@ export class Engine implements SessionServices, CompletionHandler {
       fd: Fd.none(),
       gates: [new Gate(gate, this.#worker), this.#descriptors],
       armed: false,
-      closing: true,
+      closing: "leaving",
       client: NONE,
       at: 0,
     };

@@ -69,11 +69,14 @@ export type ToWorker =
   | { readonly kind: "upstream"; readonly upstream: UpstreamShare }
   | { readonly kind: "dropUpstream"; readonly name: string }
   | { readonly kind: "listen"; readonly listener: ListenerShare }
-  | { readonly kind: "unlisten"; readonly id: number }
+  /** `isLast`: nobody else accepts on its socket any more. */
+  | { readonly kind: "unlisten"; readonly id: number; readonly isLast: boolean }
   /** Have up to `max` sessions leave; `departed` follows. */
   | { readonly kind: "depart"; readonly max: number }
   /** Go on with sessions, whose sockets are the worker's from now on. */
   | { readonly kind: "adopt"; readonly listener: ListenerShare; readonly sessions: readonly MovingSession[] }
+  /** `pong` follows, from a thread that works. */
+  | { readonly kind: "ping" }
   /** Stop accepting; `drained` follows when the last session ended. */
   | { readonly kind: "drain" }
   /** End every session now. */
@@ -91,6 +94,7 @@ export type FromWorker =
   | { readonly kind: "unlistened"; readonly id: number }
   /** Sessions that left, whose sockets are the receiver's from now on, and how many are still there. */
   | { readonly kind: "departed"; readonly sessions: readonly MovingSession[]; readonly left: number }
+  | { readonly kind: "pong" }
   | { readonly kind: "drained" }
   /** A session ended; only where sessions are traced, and then of no more than TRACED_PER_SECOND_MAX. */
   | { readonly kind: "session"; readonly report: SessionReport }

@@ -57,7 +57,8 @@ export class Relay {
   readonly #down: HeldBytes;
   /** Where the send to the upstream that is under way takes its bytes from. */
   #sending: HeldBytes;
-  #route = 0;
+  /** What it is counted under, whatever becomes of its listener meanwhile. */
+  route = 0;
   #sendingFlight = false;
   #clientEnded = false;
   #upstreamEnded = false;
@@ -78,7 +79,7 @@ export class Relay {
   /** Starts with a client's socket and nothing else; bytes are counted under `route`. */
   begin(client: number, route: number): void {
     this.client = client;
-    this.#route = route;
+    this.route = route;
     this.bytesUpstream = 0;
     this.bytesDownstream = 0;
     this.isSuspended = false;
@@ -190,7 +191,7 @@ export class Relay {
   #onClientReceived(result: number, bufferId: number, nowMs: number): void {
     if (result > 0) {
       this.#up.hold(bufferId, result);
-      this.#services.counters.add(this.#route, COUNT.bytesUpstream, result);
+      this.#services.counters.add(this.route, COUNT.bytesUpstream, result);
       this.bytesUpstream += result;
     } else if (result === 0) {
       this.#clientEnded = true;
@@ -249,7 +250,7 @@ export class Relay {
     if (result >= 0) this.#owner.onUpstreamHeard(result, nowMs);
     if (result > 0) {
       this.#down.hold(bufferId, result, more);
-      this.#services.counters.add(this.#route, COUNT.bytesDownstream, result);
+      this.#services.counters.add(this.route, COUNT.bytesDownstream, result);
       this.bytesDownstream += result;
     } else if (result === 0) {
       this.#upstreamEnded = true;

@@ -2,7 +2,10 @@
 import type { Logger } from "../../pool/logger.ts";
 import { TokenBucket } from "../../pool/token-bucket.ts";
 import type { ConnectionPath } from "../status.ts";
+import type { ListenerState } from "./engine.ts";
 import { TRACED_PER_SECOND_MAX } from "./limits.ts";
+import type { Relay } from "./relay.ts";
+import type { Server } from "./upstream.ts";
 
 /** Times are ms of clock.nowMs(); undefined where a session did not get that far, or was another process's then. */
 export interface SessionReport {
@@ -37,12 +40,21 @@ export class SessionTimes {
     this.firstByteMs = 0;
   }
 
-  get report(): Pick<SessionReport, "beganMs" | "attachedMs" | "connectedMs" | "firstByteMs"> {
+  /** What there is to tell of a session that has ended. */
+  report(
+    { share, upstream }: ListenerState,
+    server: Server | undefined,
+    { bytesUpstream, bytesDownstream }: Relay,
+    ending: Pick<SessionReport, "path" | "end" | "endedMs">,
+  ): SessionReport {
     return {
+      ...{ listener: share.name, upstream: upstream.name, server: server?.label },
       beganMs: this.beganMs,
       attachedMs: this.attachedMs || undefined,
       connectedMs: this.connectedMs || undefined,
       firstByteMs: this.firstByteMs || undefined,
+      ...{ bytesUpstream, bytesDownstream },
+      ...ending,
     };
   }
 }

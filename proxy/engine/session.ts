@@ -450,14 +450,10 @@ export class Session implements RelayOwner, PlaceOwner {
     const relay = this.#relay;
     const reached = this.state === "open" || this.state === "unproven" || this.state === "judging";
     const path = reached ? this.#path : "failed";
-    counters.countPath(this.listener.share.route, path);
-    const { bytesUpstream, bytesDownstream } = relay;
-    this.#services.report?.({
-      ...{ listener: this.listener.share.name, upstream: this.listener.upstream.name },
-      ...{ server: this.#place.server?.label, path, end: how, bytesUpstream, bytesDownstream },
-      ...this.#times.report,
-      endedMs: nowMs,
-    });
+    counters.countPath(relay.route, path);
+    this.#services.report?.(
+      this.#times.report(this.listener, this.#place.server, relay, { path, end: how, endedMs: nowMs }),
+    );
     this.#place.leaveLine();
     this.#move("closing", nowMs);
     this.#deadline(nowMs + limits.CLOSE_LIMIT);
@@ -470,6 +466,11 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#place.leave();
     driver.close(relay.client);
     if (relay.requests.isIdle) this.#end(nowMs);
+  }
+
+  /** What it is counted under. */
+  get route(): number {
+    return this.#relay.route;
   }
 
   /** Nothing is in the kernel's hands any more: only now may buffers be someone else's. */

@@ -32,6 +32,7 @@ export class WorkerHandle {
   readonly #listening = new Map<number, () => void>();
   readonly #unlistened = new Map<number, () => void>();
   #exited: Promise<void>;
+  #onPong: (() => void) | undefined;
   #onDeparted: ((departed: Departed) => void) | undefined;
   #running = true;
   readonly #onSession: WorkerListener["onSession"];
@@ -47,7 +48,12 @@ export class WorkerHandle {
     this.#wakeFd = started.wakeFd;
     this.driver = started.driver;
     this.fallback = started.fallback;
-    this.#exited = new Promise((resolve) => worker.once("exit", () => resolve()));
+    this.#exited = new Promise((resolve) =>
+      worker.once("exit", () => {
+        resolve();
+        this.#onPong?.();
+      }),
+    );
     worker.on("message", (message: FromWorker) => this.#onMessage(message));
   }
 
@@ -81,10 +87,10 @@ export class WorkerHandle {
     return done;
   }
 
-  /** Resolves once the worker no longer uses the listener's socket. */
-  unlisten(id: number): Promise<void> {
+  /** Resolves once the worker no longer uses the listener's socket; `isLast` as in ToWorker. */
+  unlisten(id: number, isLast: boolean): Promise<void> {
     const done = new Promise<void>((resolve) => this.#unlistened.set(id, resolve));
-    this.send({ kind: "unlisten", id });
+    this.send({ kind: "unlisten", id, isLast });
     return done;
   }
 
@@ -94,6 +100,16 @@ export class WorkerHandle {
       this.#onDeparted = resolve;
       this.send({ kind: "depart", max });
     });
+  }
+
+  /** Resolves when the thread answers, or has ended as it should. One at a time. */
+  async ping(): Promise<void> {
+    if (!this.#running) return;
+    const answered = new Promise<void>((resolve) => {
+      this.#onPong = resolve;
+    });
+    this.send({ kind: "ping" });
+    await answered;
   }
 
   /** Stops accepting. Resolves when the last session has ended and the thread is gone. */
@@ -117,6 +133,9 @@ export class WorkerHandle {
         break;
       case "departed":
         this.#onDeparted?.(message);
+        break;
+      case "pong":
+        this.#onPong?.();
         break;
       case "drained":
         this.#running = false;

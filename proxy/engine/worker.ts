@@ -77,13 +77,16 @@ class EngineWorker {
         this.#tell({ kind: "listening", id: message.listener.id });
         break;
       case "unlisten":
-        this.#engine.unlisten(message.id);
+        this.#engine.unlisten(message.id, message.isLast);
         break;
       case "depart":
         this.#engine.depart(message.max);
         break;
       case "adopt":
         this.#engine.adopt(message.listener, message.sessions);
+        break;
+      case "ping":
+        this.#tell({ kind: "pong" });
         break;
       case "drain":
         this.#engine.drain();

@@ -7,8 +7,9 @@
  *
  * To accept nothing our duplicate of the listening socket is closed: others stay open, and clients wait in its backlog.
  */
-import { createServer, type Server, type Socket } from "node:net";
+import { createServer, type Server, Socket } from "node:net";
 import { Fd } from "../../native/fd.ts";
+import { acceptWaiting } from "../../native/net/tcp-socket.ts";
 import type { Gate } from "../../pool/gate.ts";
 import { BACKLOG } from "../engine/limits.ts";
 
@@ -49,10 +50,20 @@ export class Acceptor {
     if (this.#client !== undefined && gates[this.#at].redeem()) this.#passed();
   }
 
-  /** Accepts nobody any more. Who waits at a gate is served when there is room. */
-  close(): void {
+  /**
+   * Accepts nobody any more. Who waits at a gate is served when there is room, with `isLast` those in the backlog too as
+   * far as there is: they were told that they are connected.
+   */
+  close(isLast: boolean): void {
     this.#isClosed = true;
     this.#stop();
+    while (isLast && this.#client === undefined) {
+      const client = acceptWaiting(this.#listening.number);
+      if (client === undefined) break;
+      const socket = new Socket({ fd: client, allowHalfOpen: true });
+      socket.pause().setNoDelay(true).setKeepAlive(true, KEEP_ALIVE_AFTER);
+      this.#onAccepted(socket);
+    }
     this.#listening.close();
   }
 

@@ -18,8 +18,23 @@ export type ReadFiles =
   | { readonly ok: true; readonly files: HttpFiles }
   | { readonly ok: false; readonly problems: string[] };
 
-/** Reads all of them. Relative paths begin at the folder of the configuration file. */
-export function readHttpFiles({ listeners, upstreams }: Config, configFile: string): ReadFiles {
+/** The paths of all of them. Relative ones begin at the folder of the configuration file. */
+export function httpFilePaths({ listeners, upstreams }: Config, configFile: string): readonly string[] {
+  const own = listeners.flatMap(({ tls }) => tls.flatMap(({ cert, key }) => [cert, key]));
+  const authorities = upstreams.flatMap(({ tls }) => tls?.ca ?? []);
+  return [...new Set([...own, ...authorities].map((path) => beside(configFile, path)))];
+}
+
+function beside(configFile: string, path: string): string {
+  return resolve(dirname(configFile), path);
+}
+
+/** Reads all of them but those `given`, by path. */
+export function readHttpFiles(
+  { listeners, upstreams }: Config,
+  configFile: string,
+  given: ReadonlyMap<string, string> = new Map(),
+): ReadFiles {
   const problems: string[] = [];
   const attempt = <T>(what: string, action: () => T): T | undefined => {
     try {
@@ -29,7 +44,10 @@ export function readHttpFiles({ listeners, upstreams }: Config, configFile: stri
       return undefined;
     }
   };
-  const read = (path: string): string => readFileSync(resolve(dirname(configFile), path), "utf8");
+  const read = (name: string): string => {
+    const path = beside(configFile, name);
+    return given.get(path) ?? readFileSync(path, "utf8");
+  };
   const certificates = listeners.map(({ name, tls }) => {
     const shares = tls.flatMap(
       (entry) => attempt(`listener ${name}: ${entry.cert}`, () => certificate(entry, read)) ?? [],

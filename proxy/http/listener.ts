@@ -95,9 +95,9 @@ export class HttpListener {
     this.#acceptor.redeem();
   }
 
-  /** Accepts nobody any more; who is here stays. */
-  close(): void {
-    this.#acceptor.close();
+  /** Accepts nobody any more; who is here stays. `isLast` as in ToWorker. */
+  close(isLast: boolean): void {
+    this.#acceptor.close(isLast);
   }
 
   /** Every client ends with the request it is at. */

@@ -93,7 +93,7 @@ class HttpWorker {
         break;
       }
       case "unlisten":
-        this.#unlisten(message.id);
+        this.#unlisten(message.id, message.isLast);
         this.#tell({ kind: "unlistened", id: message.id });
         break;
       case "depart":
@@ -101,6 +101,9 @@ class HttpWorker {
         break;
       case "adopt":
         throw new Error("sessions of an engine do not go on in http mode");
+      case "ping":
+        this.#tell({ kind: "pong" });
+        break;
       case "drain":
         this.#drain();
         break;
@@ -122,11 +125,11 @@ class HttpWorker {
     line.serve(nowMs()); // perhaps with a server that has room
   }
 
-  #unlisten(id: number): void {
+  #unlisten(id: number, isLast: boolean): void {
     const listener = this.#listeners.get(id);
     if (listener === undefined) return;
     this.#listeners.delete(id);
-    listener.close();
+    listener.close(isLast);
     this.#former.add(listener);
   }
 
@@ -143,7 +146,7 @@ class HttpWorker {
 
   #drain(): void {
     this.#isDraining = true;
-    for (const id of [...this.#listeners.keys()]) this.#unlisten(id);
+    for (const id of [...this.#listeners.keys()]) this.#unlisten(id, true);
     for (const listener of this.#former) listener.drain();
     this.#onClientGone();
   }

@@ -14,6 +14,7 @@ import { setLingerZero } from "../../native/sockopt.ts";
 import type { KeeperRecord } from "../../pool/handover.ts";
 import { INHERITED, type PoolCounts } from "../../pool/pool-block.ts";
 import type { MovingSession } from "../engine/session-record.ts";
+import { formatPassed, OURS } from "../passed.ts";
 import { version } from "../version.ts";
 import { Channel, ChannelError } from "./channel.ts";
 import type { Estate } from "./estate.ts";
@@ -21,18 +22,26 @@ import * as limits from "./limits.ts";
 import type { Message, MessageOf } from "./messages.ts";
 import { rehearse } from "./rehearsal.ts";
 
-/** How to start the next process: this program as it is on disk now. It finds the channel at descriptor `channelAt`. */
+/** How to start this program as it is on disk now. */
 export interface Command {
   readonly program: string;
+  /** What the program runs, one of `args`. */
+  readonly script: string;
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string | undefined>>;
-  readonly channelAt: number;
+  /** The variable that names the descriptor of the channel to it. */
+  readonly channel: string;
 }
+
+/** Where the next process finds it, and behind it what it is passed. */
+const CHANNEL_AT = 3;
 
 export interface UpgradeOptions {
   readonly command: Command;
   readonly estate: Estate;
   readonly log: Logger;
+  /** Descriptors that the next process gets as it starts, by name (../passed.ts). */
+  readonly passed: readonly (readonly [fd: number, name: string])[];
   /** Everything is given away but what only one process can have (the admin socket): lets it go. */
   readonly letGo: () => Promise<void>;
 }
@@ -40,7 +49,7 @@ export interface UpgradeOptions {
 /** Gives everything to a new process. Resolves with it, or with undefined when this one goes on. */
 export async function upgrade(options: UpgradeOptions): Promise<ChildProcess | undefined> {
   const [near, far] = rightsPair();
-  const child = start(options.command, far);
+  const child = start(options, far);
   far.close();
   const predecessor = new Predecessor(options, new Channel(near), child);
   try {
@@ -53,10 +62,11 @@ export async function upgrade(options: UpgradeOptions): Promise<ChildProcess | u
   }
 }
 
-function start({ program, args, env, channelAt }: Command, far: Fd): ChildProcess {
-  const stdio: (number | "ignore")[] = [0, 1, 2];
-  while (stdio.length < channelAt) stdio.push("ignore");
-  return spawn(program, args, { env, stdio: [...stdio, far.number] });
+function start({ command: { program, args, env, channel }, passed }: UpgradeOptions, far: Fd): ChildProcess {
+  const stdio = [0, 1, 2, far.number, ...passed.map(([fd]) => fd)];
+  const named = passed.map(([, name], index) => [CHANNEL_AT + 1 + index, name] as const);
+  const variables = { [channel]: String(CHANNEL_AT), [OURS]: formatPassed(named) };
+  return spawn(program, args, { env: { ...env, ...variables }, stdio });
 }
 
 class Predecessor {

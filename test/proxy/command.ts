@@ -31,9 +31,10 @@ export class Running {
   #stdout = "";
   #stderr = "";
 
-  constructor(args: readonly string[], prefix: readonly string[] = []) {
+  /** `passed` are descriptors it gets at 3 and up. */
+  constructor(args: readonly string[], prefix: readonly string[] = [], passed: readonly number[] = []) {
     const [program = "", ...rest] = [...prefix, ...COMMAND, ...args];
-    this.child = spawn(program, rest, { cwd: root, stdio: ["ignore", "pipe", "pipe"] });
+    this.child = spawn(program, rest, { cwd: root, stdio: ["ignore", "pipe", "pipe", ...passed] });
     running.add(this.child);
     this.child.stdout?.setEncoding("utf8").on("data", (text) => {
       this.#stdout += text;
@@ -59,7 +60,7 @@ export class Running {
 
   /** The first log line with this message, as soon as it is there. Rejects when the process ends without. */
   async logged(msg: string, count = 1): Promise<Record<string, unknown>> {
-    const deadlineMs = performance.now() + 10_000;
+    const deadlineMs = performance.now() + 30_000;
     for (;;) {
       const found = this.log.filter((line) => line.msg === msg)[count - 1];
       if (found !== undefined) return found;

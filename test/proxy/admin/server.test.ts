@@ -67,12 +67,15 @@ function ask(to: string, url: string, { method = "GET", headers = {}, body = "" 
   });
 }
 
+/** How many sessions there are. */
+const drain = (): number => 3;
+
 async function withServer(
   config: typeof unix | typeof tcp | { bind: typeof tcp.bind; allowRemote: boolean },
   body: (to: string, proxy: FakeProxy) => Promise<void>,
   proxy: FakeProxy | undefined = new FakeProxy(),
 ): Promise<void> {
-  const server = await AdminServer.start({ config, view: () => proxy, checkpoint: putAway, log });
+  const server = await AdminServer.start({ config, view: () => proxy, checkpoint: putAway, drain, log });
   try {
     await body(server.address.replace(/^unix:/, ""), proxy ?? new FakeProxy());
   } finally {
@@ -95,14 +98,14 @@ for (const [method, url, status, type, body] of [
     "/nowhere",
     404,
     /json/,
-    /"paths":\["\/healthz","\/readyz","\/status","\/metrics","\/reload","\/checkpoint","\/","\/page.css","\/live.js"\]/,
+    /"paths":\["\/healthz","\/readyz","\/status","\/metrics","\/reload","\/checkpoint","\/drain","\/","\/page.css","\/live.js"\]/,
   ],
   ["GET", "/__proto__", 404, /json/, /nothing at/],
   ["GET", "/status/", 404, /json/, /nothing at/],
   ["GET", "/", 200, /^text\/html/, /^<!doctype html>/],
   ["GET", "/page.css", 200, /^text\/css/, /prefers-color-scheme: dark/],
   ["GET", "/live.js", 200, /^text\/javascript/, /fetch\(/],
-  ["POST", "/drain", 404, /json/, /not supported yet/],
+  ["POST", "/drain", 200, /json/, /^\{"ok":true,"active":3\}\n$/],
   ["POST", "/checkpoint", 400, /json/, /no goal/],
   ["GET", "/reload", 405, /json/, /takes POST/],
   ["POST", "/status", 405, /json/, /takes GET, HEAD/],
@@ -145,7 +148,13 @@ routes("given a bad configuration, then /reload is 422 with the problems", () =>
 );
 
 routes("given a proxy that still starts, then alive, not ready, and 503 elsewhere", async () => {
-  const server = await AdminServer.start({ config: unix, view: () => undefined, checkpoint: putAway, log });
+  const server = await AdminServer.start({
+    config: unix,
+    view: () => undefined,
+    checkpoint: putAway,
+    drain,
+    log,
+  });
   try {
     assert.is((await ask(path, "/healthz")).status, 200);
     const ready = await ask(path, "/readyz");
@@ -284,7 +293,13 @@ sockets(
 );
 
 sockets("given connections that stay open, then close() does not wait for them", async () => {
-  const server = await AdminServer.start({ config: unix, view: () => undefined, checkpoint: putAway, log });
+  const server = await AdminServer.start({
+    config: unix,
+    view: () => undefined,
+    checkpoint: putAway,
+    drain,
+    log,
+  });
   const socket = connect(path);
   await once(socket, "connect");
   const startedMs = performance.now();
@@ -306,7 +321,9 @@ sockets("given the socket of a dead process, then it is replaced", async () => {
 
 async function refusal(config: typeof unix | typeof tcp): Promise<StartError> {
   try {
-    await (await AdminServer.start({ config, view: () => undefined, checkpoint: putAway, log })).close();
+    await (
+      await AdminServer.start({ config, view: () => undefined, checkpoint: putAway, drain, log })
+    ).close();
   } catch (error) {
     if (error instanceof StartError) return error;
     throw error;
