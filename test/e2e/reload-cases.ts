@@ -4,6 +4,7 @@ import { readdirSync, readFileSync } from "node:fs";
 import { writeFile } from "node:fs/promises";
 import { request } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";
+import * as assert from "uvu/assert";
 import type { ReloadResult } from "../../proxy/status.ts";
 import { Peer } from "./peer.ts";
 import type { LoadReport } from "./upgrade-load.ts";
@@ -131,6 +132,16 @@ export async function halfOpens(
   const there = stdout.split("\n").filter((line) => line !== "").length;
   const { pools } = await proxy.status();
   return { there, here: pools.reduce((sum, { halfOpen }) => sum + halfOpen, 0) };
+}
+
+/** Ports in stock and connections of the admin interface come and go; what each reload left would be one for each. */
+const DESCRIPTORS_SLACK = 4;
+
+export function assertNothingLeft(before: Holding, after: Holding): void {
+  const { descriptors, ...rest } = after;
+  const { descriptors: limit, ...wanted } = before;
+  assert.equal(rest, wanted);
+  assert.ok(descriptors <= limit + DESCRIPTORS_SLACK, `${descriptors} descriptors after ${limit}`);
 }
 
 export interface ReloadReport {
