@@ -49,6 +49,8 @@ export interface Account {
   /** Over the upstream's connections, heads included. */
   readonly bytesUpstream: number;
   readonly bytesDownstream: number;
+  /** The round trip that a half-open saved, undefined where none did. */
+  readonly savedMs: number | undefined;
   /** Why there was no whole answer. */
   readonly problem: string | undefined;
 }
@@ -93,6 +95,7 @@ export class Exchange {
   #repeats = 0;
   #wentMs = 0;
   #firstByteMs: number | undefined;
+  #savedMs: number | undefined;
   #bytesOut = 0;
   #path: Connection["path"] | undefined;
   #wasUndelivered = false;
@@ -387,6 +390,7 @@ export class Exchange {
     this.#firstByteMs = performance.now() - this.#wentMs;
     if (this.#connection!.path !== "direct") this.#upstream.reached(this.#server!);
     this.#path = this.#wasUndelivered ? "replayed" : this.#connection!.path;
+    if (this.#path === "accelerated") this.#savedMs = this.#server?.taker?.rttMs ?? 0;
     this.#body.forget();
   }
 
@@ -451,6 +455,7 @@ export class Exchange {
       bytesOut: this.#bytesOut,
       bytesUpstream: this.#passed.upstream,
       bytesDownstream: this.#passed.downstream,
+      savedMs: this.#savedMs,
       problem: this.#problem,
     });
   }

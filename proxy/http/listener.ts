@@ -256,7 +256,7 @@ export class HttpListener {
     void exchange.run();
   }
 
-  #count({ route, connect, firstByteMs, bytesUpstream, bytesDownstream }: Account): void {
+  #count({ route, connect, firstByteMs, bytesUpstream, bytesDownstream, savedMs }: Account): void {
     if (route === undefined) return;
     const { counters } = this.#services;
     counters.add(route.route, COUNT.bytesUpstream, bytesUpstream);
@@ -264,11 +264,16 @@ export class HttpListener {
     if (connect === "reused") return;
     const path: ConnectionPath = connect ?? "failed";
     counters.countPath(route.route, path);
+    if (savedMs !== undefined) {
+      counters.add(route.route, COUNT.roundTripsSaved, 1);
+      counters.add(route.route, COUNT.secondsSaved, savedMs / 1e3);
+    }
     if (firstByteMs !== undefined) counters.observeFirstByte(path, firstByteMs / 1e3);
   }
 
   #line(account: Account, client: string): object {
-    const { route, firstByteMs, totalMs, bytesUpstream: _, bytesDownstream: __, ...fields } = account;
+    const { route, firstByteMs, totalMs, bytesUpstream: _, bytesDownstream: __, ...rest } = account;
+    const { savedMs: ___, ...fields } = rest;
     return {
       listener: this.#share.name,
       client,
