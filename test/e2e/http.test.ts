@@ -83,6 +83,18 @@ http(
   },
 );
 
+// The new process has half-opens, ports and irs of the old one; what proves that they never existed it must hear itself.
+http(
+  "given an upgrade and then upstreams that forgot what was handed over, then every request is answered once",
+  async ({ world }) => {
+    const before = world.proxy.said("request").length;
+    assert.equal(await world.forgetAndAsk(), []);
+    const lines = world.proxy.said("request").slice(before);
+    const replayed = lines.filter(({ connect }) => connect === "replayed").length;
+    assert.ok(replayed >= 5, `${replayed} replays: the upstreams did not forget`);
+  },
+);
+
 http("given a checkpoint, then it is refused with a remedy, and nothing changes", async ({ world }) => {
   const { code, stderr } = await world.checkpoint();
   assert.is(code, 1);
