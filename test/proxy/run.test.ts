@@ -211,18 +211,22 @@ function withCode(where: "isMainThread" | "!isMainThread", code: string): string
   return ["env", `NODE_OPTIONS=--import=data:text/javascript;base64,${Buffer.from(text).toString("base64")}`];
 }
 
+/** Code that runs once the proxy looks after uncaught errors, however long its start takes. */
+function whenReady(code: string): string {
+  return `const timer = setInterval(() => {
+    if (process.listenerCount("uncaughtException") === 0) return;
+    clearInterval(timer);
+    setTimeout(() => { ${code} }, 500);
+  }, 20);`;
+}
+
 const crashes = suite("run: crashes");
 for (const [given, where, code, msg] of [
-  [
-    "an uncaught error",
-    "isMainThread",
-    `setTimeout(() => { throw new Error("boom"); }, 1500);`,
-    "uncaught error",
-  ],
+  ["an uncaught error", "isMainThread", whenReady(`throw new Error("boom");`), "uncaught error"],
   [
     "an unhandled rejection",
     "isMainThread",
-    `setTimeout(() => Promise.reject(new Error("boom")), 1500);`,
+    whenReady(`Promise.reject(new Error("boom"));`),
     "uncaught error",
   ],
   ["a thread that fails at its start", "!isMainThread", `throw new Error("boom");`, undefined],
