@@ -255,7 +255,6 @@ export class Engine implements SessionServices, CompletionHandler {
     const listener = this.#listeners.get(share.id) ?? this.#formerListener(share);
     for (const moving of sessions) {
       for (const gate of listener.gates) gate.admit();
-      this.counters.add(share.route, COUNT.active, 1);
       this.#newSession().adopt(listener, moving, nowMs());
     }
   }
@@ -297,7 +296,6 @@ export class Engine implements SessionServices, CompletionHandler {
     session.listIndex = -1;
     this.#free.push(session);
     const { gates } = session.listener as Accepting;
-    this.counters.add(session.route, COUNT.active, -1);
     gates[1].leave();
     gates[0].leave();
   }
@@ -370,7 +368,6 @@ export class Engine implements SessionServices, CompletionHandler {
     listener.client = NONE;
     if (listener.closing === "no") this.#accept(listener);
     this.counters.add(share.route, COUNT.total, 1);
-    this.counters.add(share.route, COUNT.active, 1);
     this.#newSession().begin(listener, client, nowMs());
   }
 

@@ -76,10 +76,11 @@ export class Relay {
     this.#down = new HeldBytes(services.driver);
   }
 
-  /** Starts with a client's socket and nothing else; bytes are counted under `route`. */
+  /** Starts with a client's socket and nothing else; until clear() it is a session of `route`. */
   begin(client: number, route: number): void {
     this.client = client;
     this.route = route;
+    this.#services.counters.add(route, COUNT.active, 1);
     this.bytesUpstream = 0;
     this.bytesDownstream = 0;
     this.isSuspended = false;
@@ -164,6 +165,7 @@ export class Relay {
     this.#preface.clear();
     this.#up.clear();
     this.#down.clear();
+    this.#services.counters.add(this.route, COUNT.active, -1);
   }
 
   /** Lets go of the upstream socket; late completions of its requests are told by their epoch. */

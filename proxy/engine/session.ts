@@ -262,11 +262,11 @@ export class Session implements RelayOwner, PlaceOwner {
   #prove(nowMs: number): void {
     this.#relay.proof.prove();
     this.#place.reached();
-    const { route, idleTimeoutMs } = this.listener.share;
+    const { route } = this.#relay;
     this.#services.counters.add(route, COUNT.roundTripsSaved, 1);
     this.#services.counters.add(route, COUNT.secondsSaved, (this.#place.server?.taker?.rttMs ?? 0) / 1e3);
     this.#move("open", nowMs);
-    this.#deadline(nowMs + idleTimeoutMs);
+    this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
   }
 
   // --- the upstream connection ------------------------------------------------------------------------------------
@@ -466,11 +466,6 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#place.leave();
     driver.close(relay.client);
     if (relay.requests.isIdle) this.#end(nowMs);
-  }
-
-  /** What it is counted under. */
-  get route(): number {
-    return this.#relay.route;
   }
 
   /** Nothing is in the kernel's hands any more: only now may buffers be someone else's. */
