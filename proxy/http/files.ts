@@ -49,9 +49,13 @@ export function readHttpFiles(
     return given.get(path) ?? readFileSync(path, "utf8");
   };
   const certificates = listeners.map(({ name, tls }) => {
-    const shares = tls.flatMap(
-      (entry) => attempt(`listener ${name}: ${entry.cert}`, () => certificate(entry, read)) ?? [],
-    );
+    const shares = tls.flatMap((entry) => {
+      const of = (path: string): string => `listener ${name}: ${path}`;
+      const cert = attempt(of(entry.cert), () => read(entry.cert));
+      const key = attempt(of(entry.key), () => read(entry.key));
+      if (cert === undefined || key === undefined) return [];
+      return attempt(of(entry.cert), () => certificate(entry, cert, key)) ?? [];
+    });
     return [name, shares] as const;
   });
   const authorities = upstreams.flatMap(({ name, tls }) => {
@@ -68,11 +72,9 @@ export function readHttpFiles(
   return { ok: true, files: { certificates: new Map(certificates), authorities: new Map(authorities) } };
 }
 
-function certificate(entry: Listener["tls"][number], read: (path: string) => string): CertificateShare {
-  const cert = read(entry.cert);
-  const key = read(entry.key);
+function certificate({ names }: Listener["tls"][number], cert: string, key: string): CertificateShare {
   createSecureContext({ cert, key }); // throws when the two do not belong together
-  return { cert, key, names: entry.names.length > 0 ? entry.names : namesOf(new X509Certificate(cert)) };
+  return { cert, key, names: names.length > 0 ? names : namesOf(new X509Certificate(cert)) };
 }
 
 /** Whom a certificate is for, by its own account. */

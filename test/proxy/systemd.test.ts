@@ -4,6 +4,7 @@
 // Method: the command line as a service manager starts it, between real sockets. The manager is this test.
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
+import { text } from "node:stream/consumers";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { AF_UNIX, MSG_DONTWAIT, SOCK_CLOEXEC, SOCK_DGRAM } from "../../native/abi/socket.ts";
@@ -24,14 +25,13 @@ echo.unref();
 const bound = echo.address();
 const upstream = typeof bound === "object" && bound !== null ? bound.port : 0;
 
-function configOf(name: string, more = ""): string {
+function configOf(name: string, mode: "tcp" | "http"): string {
   return fileOf(
     name,
-    `listeners: [{ name: web, bind: "127.0.0.1:0", upstream: o, takeAfter: 1ms }]
+    `listeners: [{ name: web, bind: "127.0.0.1:0", mode: ${mode}, upstream: o, takeAfter: 1ms }]
 upstreams: { o: { servers: [{ address: "127.0.0.1:${upstream}" }] } }
 workers: 2
-acceleration: ${isRoot ? "required" : "off"}
-${more}\n`,
+acceleration: ${isRoot ? "required" : "off"}\n`,
   );
 }
 
@@ -95,7 +95,7 @@ const service = suite("systemd");
 for (const path of [pathOf("notify.sock"), `@accelproxy-test-${process.pid}`]) {
   const given = `given a manager at ${path[0] === "@" ? "an abstract name" : "a path"}`;
   service(`${given}, then it hears all, and its socket is used`, async () => {
-    const managed = new Managed(path, configOf("systemd.yaml"));
+    const managed = new Managed(path, configOf("systemd.yaml", "tcp"));
     const { proxy, port } = managed;
     const { address } = await proxy.logged("listening");
     assert.is(address, `127.0.0.1:${port}`, "the socket that was passed, by the listener's name");
@@ -116,9 +116,24 @@ for (const path of [pathOf("notify.sock"), `@accelproxy-test-${process.pid}`]) {
 }
 
 service(
+  "given an http listener, then it has the socket that was passed, and its threads answer",
+  async () => {
+    const managed = new Managed(pathOf("http.sock"), configOf("http.yaml", "http"));
+    const { proxy, port } = managed;
+    assert.is((await proxy.logged("listening")).address, `127.0.0.1:${port}`);
+    const socket = connect(port, "127.0.0.1");
+    socket.end("no request\r\n\r\n");
+    assert.match(await text(socket), /^HTTP\/1.1 400 /);
+    await until("watchdog", () => managed.count("WATCHDOG=1") >= 3);
+    proxy.kill("SIGTERM");
+    assert.is((await proxy.ended).code, 0);
+  },
+);
+
+service(
   "given an upgrade, then the manager is told who is the service now, who goes on beating",
   async () => {
-    const managed = new Managed(pathOf("upgrade.sock"), configOf("upgrade.yaml"));
+    const managed = new Managed(pathOf("upgrade.sock"), configOf("upgrade.yaml", "tcp"));
     const { proxy } = managed;
     await proxy.logged("started");
     proxy.kill("SIGUSR2");

@@ -4,11 +4,21 @@
 // Method: the command line between real sockets on loopback; what the process is, the kernel says (/proc), and what it
 // may not, its own attempt to read a file of root's.
 import { once } from "node:events";
-import { chmodSync, chownSync, existsSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  chownSync,
+  existsSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from "node:fs";
 import { request } from "node:http";
 import { connect, createServer } from "node:net";
+import { connect as connectTls } from "node:tls";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { makeCertificate } from "../library/origin.ts";
 import { fileOf, pathOf, Running, runCommand, UNPRIVILEGED } from "./command.ts";
 
 const isRoot = process.getuid?.() === 0;
@@ -122,6 +132,38 @@ if (isRoot) {
       assert.not(existsSync(admin));
     },
   );
+
+  user("given a key that is root's alone, then TLS is spoken with it, and a reload is refused", async () => {
+    const { cert, key } = makeCertificate(["a.test"]);
+    // A comma separates what is passed.
+    const keyFile = fileOf("a,b.key", key);
+    chmodSync(keyFile, 0o600);
+    const tls = `tls: [{ cert: ${fileOf("a.pem", cert)}, key: "a,b.key" }]`;
+    const config = fileOf(
+      "user-tls.yaml",
+      `listeners: [{ name: web, bind: "127.0.0.1:0", mode: http, upstream: o, ${tls} }]
+upstreams: { o: { servers: [{ address: "127.0.0.1:${upstream}" }] } }
+httpWorkers: 2
+user: nobody\n`,
+    );
+    chmodSync(pathOf(""), 0o755);
+    const proxy = new Running(["--config", config]);
+    const { address } = await proxy.logged("listening");
+    await proxy.logged("started");
+    assert.equal([...new Set(ofThreads(proxy.child.pid!, "CapEff"))], [NET_ADMIN_AND_RAW]);
+    for (const fd of readdirSync(`/proc/${proxy.child.pid}/fd`)) {
+      assert.not.match(readlinkSync(`/proc/${proxy.child.pid}/fd/${fd}`), keyFile, "it is closed");
+    }
+    const port = Number(String(address).split(":").at(-1));
+    const client = connectTls({ port, host: "127.0.0.1", servername: "a.test", ca: cert });
+    await once(client, "secureConnect");
+    client.destroy();
+    proxy.kill("SIGHUP");
+    const { problems } = await proxy.logged("configuration not reloaded, the old one stays");
+    assert.match(String(problems), "a,b.key: this user may not read it");
+    proxy.kill("SIGTERM");
+    assert.is((await proxy.ended).code, 0);
+  });
 
   user("given acceleration: off, then no capability is kept", async () => {
     const proxy = new Running(["--config", configOf("nobody", "acceleration: off")]);
