@@ -179,13 +179,18 @@ life("given a reader of the log that goes away, then the proxy goes on, quietly"
   const child = spawn(COMMAND[0]!, [...COMMAND.slice(1), "--config", file], {
     stdio: ["ignore", "pipe", "pipe"],
   });
+  const killIt = (): void => void child.kill("SIGKILL");
+  process.once("exit", killIt);
+  // A test that fails half-way would wait for it until the file's deadline.
+  const tooLate = setTimeout(killIt, 60_000);
   let stderr = "";
   child.stderr.on("data", (text) => {
     stderr += text;
   });
   await once(child.stdout, "data");
   child.stdout.destroy();
-  for (let n = 0; n < 100; n++) {
+  const deadlineMs = performance.now() + 30_000;
+  while (performance.now() < deadlineMs) {
     const answer = await ask(admin, "GET", "/readyz").catch(() => undefined);
     if (answer?.status === 200) break;
     await new Promise((resolve) => setTimeout(resolve, 50));
@@ -200,6 +205,8 @@ life("given a reader of the log that goes away, then the proxy goes on, quietly"
   assert.ok(used() - before < 20, "busy after its reader went away"); // of 50 ticks
   child.kill("SIGTERM");
   const [code] = await once(child, "close");
+  clearTimeout(tooLate);
+  process.off("exit", killIt);
   assert.is(code, 0);
   assert.is(stderr, "");
 });

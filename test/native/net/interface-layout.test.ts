@@ -24,13 +24,26 @@ const EXPRESSIONS: Readonly<Record<string, string>> = {
   IFINFOMSG_SIZE: "sizeof(struct ifinfomsg)",
   RTATTR_SIZE: "sizeof(struct rtattr)",
   POLLFD_SIZE: "sizeof(struct pollfd)",
+  RTMSG_SIZE: "sizeof(struct rtmsg)",
+  FIB_RULE_HDR_SIZE: "sizeof(struct fib_rule_hdr)",
   SCHED_PARAM_SIZE: "sizeof(struct sched_param)",
 };
 
 const HEADERS = ["stddef.h", "sys/ioctl.h", "sys/socket.h", "poll.h", "sched.h", "sys/prctl.h"].concat(
-  ["if", "if_tun", "sockios", "ipv6", "route", "ipv6_route", "rtnetlink", "in", "in6", "icmp", "icmpv6"].map(
-    (name) => `linux/${name}.h`,
-  ),
+  [
+    "if",
+    "if_tun",
+    "sockios",
+    "ipv6",
+    "route",
+    "ipv6_route",
+    "rtnetlink",
+    "fib_rules",
+    "in",
+    "in6",
+    "icmp",
+    "icmpv6",
+  ].map((name) => `linux/${name}.h`),
 );
 
 function assertions(): string[] {
