@@ -16,7 +16,7 @@ const listenersExample = `write "listeners: [{ name: web, bind: 127.0.0.1:8001, 
 const upstreamsExample = `write "upstreams: { origin: { servers: [{ address: 10.0.0.7:8080 }] } }"`;
 const certificateExample = `write "tls: [{ cert: site.pem, key: site.key }]"`;
 const routeExample = `write "routes: [{ pathPrefix: /api, upstream: api }]"`;
-const serversExample = `write "servers: [{ address: 10.0.0.7:8080 }]"`;
+export const serversExample = `write "servers: [{ address: 10.0.0.7:8080 }]"`;
 
 // What to write where a mapping or a list is expected, by place as in keysByPlace.
 const collectionRemedies: Readonly<Record<string, string>> = {
@@ -37,6 +37,10 @@ const collectionRemedies: Readonly<Record<string, string>> = {
   "listeners[].tls[].names": `write "names: [example.com]", or leave it out: the certificate has names`,
   "listeners[].routes": routeExample,
   "listeners[].routes[]": routeExample,
+  "listeners[].allow": `write "allow: [10.0.0.0/8:443]"`,
+  "listeners[].deny": `write "deny: [10.0.0.0/8:22]"`,
+  "listeners[].intercept": `write "intercept: { method: tproxy, traffic: forwarded }", or leave it out`,
+  "upstreams.*.learned": `write "learned: { destinations: 256 }", or leave it out`,
   admin: `write "admin: { bind: unix:/run/accelproxy.sock }", or leave it out`,
   log: `write "log: { level: info }", or leave it out`,
 };
@@ -103,10 +107,12 @@ const placeNames: Readonly<Record<string, string>> = {
   "listeners[].proxyProtocol": " in proxyProtocol",
   "listeners[].tls[]": " in a certificate",
   "listeners[].routes[]": " in a route",
+  "listeners[].intercept": " in intercept",
   "upstreams.*": " in an upstream",
   "upstreams.*.servers[]": " in a server",
   "upstreams.*.pool": " in pool",
   "upstreams.*.health": " in health",
+  "upstreams.*.learned": " in learned",
   "upstreams.*.tls": " in the tls of an upstream",
   admin: " in admin",
   log: " in log",

@@ -1,4 +1,3 @@
-import { isDeepStrictEqual } from "node:util";
 import * as z from "zod";
 import { bad, type Fault, good, nearest, type Parsed, show } from "./problems.ts";
 
@@ -45,17 +44,6 @@ export function choice<const T extends string>(words: readonly T[], pending: rea
     const near = nearest(input, words);
     return bad(`${show(input)} is not known`, near === undefined ? write : `did you mean ${near}?`);
   }, write);
-}
-
-/** A key of a later version: its default is accepted, everything else is "not supported yet". */
-export function pending<const T>(value: T) {
-  const written = JSON.stringify(value);
-  const remedy = `leave it out; only the default, ${written === '"never"' ? "never" : written}, can be used`;
-  return field<T>(
-    (input) =>
-      isDeepStrictEqual(input, value) ? good(value) : { ok: false, fault: { kind: "pending", remedy } },
-    remedy,
-  );
 }
 
 /** What a whole number may be, both ends included; the remedies replace the usual ones where given. */

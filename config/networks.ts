@@ -4,7 +4,12 @@ import { bad, good, type Parsed, show } from "./problems.ts";
 /** Addresses with a common beginning, in its shortest spelling; the bits behind `prefixLength` are zero. */
 export type Network = { readonly address: string; readonly prefixLength: number };
 
+/** A network, and one port of it where there is one. */
+export type Target = Network & { readonly port: number | null };
+
 const example = "write a network such as 10.0.0.0/8 or 2001:db8::/32, or one address";
+const targetExample =
+  "write a network, with or without a port: 10.0.0.0/8, 10.0.0.0/8:443 or [2001:db8::]/32:443";
 
 /** Reads a network: `10.0.0.0/8`, `2001:db8::/32`, or one address. */
 export function parseNetwork(input: unknown): Parsed<Network> {
@@ -23,6 +28,31 @@ export function parseNetwork(input: unknown): Parsed<Network> {
     `${show(input)} has bits set behind its prefix`,
     `write ${formatNetwork({ address: network, prefixLength })} for the network, or ${address} for the one address`,
   );
+}
+
+/** Reads where connections go: a network as above, or with a port `10.0.0.0/8:443`, `[2001:db8::]/32:443`. */
+export function parseTarget(input: unknown): Parsed<Target> {
+  if (typeof input !== "string") return bad(`${show(input)} is no network with a port`, targetExample);
+  const [, bracketed, plain, length = "", digits] =
+    /^(?:\[([^[\]]*)\]|([^[\]]*?))(\/[^:\]]*)?(?::(\d{1,5}))?$/.exec(input) ?? [];
+  const withoutPort = parseNetwork(input);
+  if (withoutPort.ok) return good({ ...withoutPort.value, port: null });
+  const port = digits === undefined ? null : Number(digits);
+  if (port !== null && (port < 1 || port > 65_535)) {
+    return bad(`${show(input)} has the port ${port}`, "write a port from 1 to 65535");
+  }
+  const address = bracketed ?? plain;
+  if (address === undefined) return bad(`${show(input)} is no network with a port`, targetExample);
+  const network = parseNetwork(`${address}${length}`);
+  if (!network.ok) return digits === undefined ? withoutPort : network;
+  return good({ ...network.value, port });
+}
+
+/** The reverse of parseTarget. */
+export function formatTarget({ port, ...network }: Target): string {
+  if (port === null) return formatNetwork(network);
+  const { address, prefixLength } = network;
+  return `${address.includes(":") ? `[${address}]` : address}/${prefixLength}:${port}`;
 }
 
 /** The reverse of parseNetwork. */

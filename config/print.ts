@@ -1,7 +1,7 @@
 import { stringify } from "yaml";
 import { formatAdminBind, formatHostPort } from "./addresses.ts";
 import { formatDuration } from "./durations.ts";
-import { formatNetwork } from "./networks.ts";
+import { formatNetwork, formatTarget } from "./networks.ts";
 import type { Config, HealthConfig, Listener, Upstream } from "./schema.ts";
 
 /**
@@ -29,7 +29,7 @@ export function formatConfig(config: Config): string {
 
 function listenerKeys(listener: Listener) {
   const { name, bind, mode, upstream, takeAfterMs, idleTimeoutMs, routes, ...rest } = listener;
-  const { maxConnections, proxyProtocol, tls, ...others } = rest;
+  const { maxConnections, proxyProtocol, tls, allow, deny, ...others } = rest;
   return {
     name,
     bind: formatHostPort(bind),
@@ -47,12 +47,14 @@ function listenerKeys(listener: Listener) {
       timeout: formatDuration(timeoutMs),
       retries,
     })),
+    allow: allow.map(formatTarget),
+    deny: deny.map(formatTarget),
     ...others,
   };
 }
 
 function upstreamKeys(upstream: Upstream) {
-  const { pool, proxyProtocol, sourceAddress, tls, reuse, hostHeader, health } = upstream;
+  const { pool, learned, proxyProtocol, sourceAddress, tls, reuse, hostHeader, health } = upstream;
   return {
     servers: upstream.servers.map(({ address, ...rest }) => ({ address: formatHostPort(address), ...rest })),
     balance: upstream.balance,
@@ -68,6 +70,12 @@ function upstreamKeys(upstream: Upstream) {
       max: pool.max,
       maxSynRate: pool.maxSynRate,
       maxAge: formatDuration(pool.maxAgeMs),
+    },
+    learned: {
+      destinations: learned.destinations,
+      idleTimeout: formatDuration(learned.idleTimeoutMs),
+      maxHalfOpen: learned.maxHalfOpen,
+      maxSynRate: learned.maxSynRate,
     },
     health: health && healthKeys(health),
   };

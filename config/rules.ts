@@ -7,10 +7,10 @@ import {
   parseServerAddress,
 } from "./addresses.ts";
 import type { Path } from "./document.ts";
-import { explainFault, type Finding } from "./explain.ts";
+import { explainFault, type Finding, serversExample } from "./explain.ts";
 import { readName } from "./fields.ts";
 import { nearest, show } from "./problems.ts";
-import { poolDefaults } from "./schema.ts";
+import { learnedDefaults, poolDefaults } from "./schema.ts";
 
 // Rules between values. They look at the plain value of the file, not at the result of the schema, so that
 // they speak up in the same run as the schema does; a value that the schema refuses is passed over here.
@@ -28,6 +28,9 @@ export function checkRules(value: unknown): Finding[] {
     ...(root.upstreams === upstreams ? checkReferences(asList(root.listeners), upstreams) : []),
     ...checkModes(asList(root.listeners), upstreams),
     ...Object.entries(upstreams).flatMap(([name, upstream]) => checkUpstream(name, asMapping(upstream))),
+    ...Object.entries(upstreams).flatMap(([name, upstream]) =>
+      checkServers(name, upstream, asList(root.listeners)),
+    ),
     ...checkAdmin(asMapping(root.admin)),
   ];
 }
@@ -189,7 +192,11 @@ function checkUpstream(name: string, upstream: Mapping): Finding[] {
       remedy: "list every server once, and set its weight to send it more",
     });
   }
-  return [...findings, ...checkPool([...path, "pool"], asMapping(upstream.pool))];
+  return [
+    ...findings,
+    ...checkPool([...path, "pool"], asMapping(upstream.pool)),
+    ...checkLearned([...path, "learned"], asMapping(upstream.learned)),
+  ];
 }
 
 function nameProblem(name: string): string {
@@ -209,6 +216,41 @@ function checkPool(path: Path, pool: Mapping): Finding[] {
   const given = pool.max === undefined ? `${poolDefaults.max} unless given` : String(max);
   const problem = `min: ${String(min)} is more than max, which is ${given}`;
   return [{ path: [...path, "min"], part: "value", problem, remedy: "lower min or raise max" }];
+}
+
+/** Each half-open is kept by 1.25 SYNs a second, and new ones need some too. */
+function checkLearned(path: Path, learned: Mapping): Finding[] {
+  const { maxHalfOpen, maxSynRate } = { ...learnedDefaults, ...learned };
+  if (!Number.isInteger(maxHalfOpen) || !Number.isInteger(maxSynRate)) return [];
+  if (Number(maxSynRate) >= 2 * Number(maxHalfOpen)) return [];
+  const problem = `maxSynRate: ${String(maxSynRate)} SYNs a second cannot keep ${String(maxHalfOpen)} half-open connections`;
+  const key = learned.maxSynRate === undefined ? "maxHalfOpen" : "maxSynRate";
+  const remedy = "maxSynRate has to be twice maxHalfOpen: raise the one or lower the other";
+  return [{ path: [...path, key], part: "value", problem, remedy }];
+}
+
+/** Servers are given, or those that clients ask for: never both. */
+function checkServers(name: string, upstream: unknown, listeners: readonly unknown[]): Finding[] {
+  if (asMapping(upstream) !== upstream) return [];
+  const path: Path = ["upstreams", name];
+  const { servers } = asMapping(upstream);
+  const modes = listeners.map(asMapping).filter((listener) => listener.upstream === name);
+  const isLearned = modes.some(({ mode }) => mode === "transparent");
+  if (isLearned && modes.some(({ mode }) => mode !== "transparent")) {
+    const problem = `upstreams.${name}: transparent listeners share it with others`;
+    return [{ path, part: "key", problem, remedy: "give the transparent ones an upstream of their own" }];
+  }
+  if (isLearned && Array.isArray(servers) && servers.length > 0) {
+    const problem = "servers: a transparent listener goes to the servers that its clients ask for";
+    return [{ path: [...path, "servers"], part: "value", problem, remedy: "leave servers out" }];
+  }
+  if (isLearned) return [];
+  if (servers === undefined) {
+    return [explainFault({ kind: "missing", remedy: serversExample }, [...path, "servers"], servers)];
+  }
+  if (!Array.isArray(servers) || servers.length > 0) return [];
+  const problem = "servers: the list is empty";
+  return [{ path: [...path, "servers"], part: "value", problem, remedy: serversExample }];
 }
 
 function checkAdmin(admin: Mapping): Finding[] {

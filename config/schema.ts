@@ -1,17 +1,7 @@
 import * as z from "zod";
 import { parseAdminBind, parseBind, parseServerAddress } from "./addresses.ts";
 import { type DurationRange, parseDuration } from "./durations.ts";
-import {
-  choice,
-  field,
-  flag,
-  pending,
-  readName,
-  readPath,
-  readUser,
-  readWholeNumber,
-  wholeNumber,
-} from "./fields.ts";
+import { choice, field, flag, readName, readPath, readUser, readWholeNumber, wholeNumber } from "./fields.ts";
 import {
   readFilePath,
   readHostHeader,
@@ -19,7 +9,7 @@ import {
   readHostPattern,
   readPathPrefix,
 } from "./http-values.ts";
-import { parseNetwork } from "./networks.ts";
+import { parseNetwork, parseTarget } from "./networks.ts";
 import { good } from "./problems.ts";
 
 // One shape per mapping of the file, with the keys of the public interface; defaults are written as a user
@@ -62,10 +52,17 @@ const route = z
   .strictObject(routeShape)
   .transform(({ timeout, ...rest }) => ({ ...rest, timeoutMs: timeout }));
 
+const interceptShape = {
+  method: choice(["tproxy", "redirect"]).prefault("tproxy"),
+  traffic: choice(["forwarded", "local", "both"]).prefault("forwarded"),
+};
+
+const targets = z.array(field(parseTarget, "add networks such as 10.0.0.0/8 or 10.0.0.0/8:443")).prefault([]);
+
 const listenerShape = {
   name: name("name: web"),
   bind: field(parseBind, "add one, for example bind: 127.0.0.1:8001"),
-  mode: choice(["tcp", "http"], ["transparent"]).prefault("tcp"),
+  mode: choice(["tcp", "http", "transparent"]).prefault("tcp"),
   upstream: name("upstream: origin"),
   takeAfter: duration({ minMs: 0, maxMs: 60_000 }).prefault("10ms"),
   idleTimeout: duration({ minMs: 1, maxMs: 168 * hourMs }).prefault("5m"),
@@ -73,8 +70,9 @@ const listenerShape = {
   proxyProtocol: z.strictObject(acceptShape).prefault({}),
   tls: z.array(z.strictObject(certificateShape)).prefault([]),
   routes: z.array(route).prefault([]),
-  allow: pending([]).prefault([]),
-  deny: pending([]).prefault([]),
+  allow: targets,
+  deny: targets,
+  intercept: z.strictObject(interceptShape).prefault({}),
 };
 
 const listener = z.strictObject(listenerShape).transform(({ takeAfter, idleTimeout, ...rest }) => ({
@@ -94,6 +92,9 @@ const serverShape = {
 /** What a pool holds when the file does not say. */
 export const poolDefaults = { min: 2, max: 32 } as const;
 
+/** What all pools of learned destinations share when the file does not say. */
+export const learnedDefaults = { maxHalfOpen: 256, maxSynRate: 1_000 } as const;
+
 const poolShape = {
   min: wholeNumber({ min: 0, max: 4096 }).prefault(poolDefaults.min),
   max: wholeNumber({
@@ -103,6 +104,13 @@ const poolShape = {
   }).prefault(poolDefaults.max),
   maxSynRate: wholeNumber({ min: 1, max: 100_000 }).prefault(200),
   maxAge: duration({ minMs: 1000, maxMs: 24 * hourMs }).prefault("60s"),
+};
+
+const learnedShape = {
+  destinations: wholeNumber({ min: 1, max: 4096 }).prefault(256),
+  idleTimeout: duration({ minMs: 1000, maxMs: 24 * hourMs }).prefault("2m"),
+  maxHalfOpen: wholeNumber({ min: 1, max: 16_384 }).prefault(learnedDefaults.maxHalfOpen),
+  maxSynRate: wholeNumber({ min: 1, max: 100_000 }).prefault(learnedDefaults.maxSynRate),
 };
 
 const checksRange = { min: 1, max: 100 };
@@ -130,7 +138,7 @@ const reuse = field<"never" | number>(
 );
 
 const upstreamShape = {
-  servers: z.array(z.strictObject(serverShape)).min(1),
+  servers: z.array(z.strictObject(serverShape)).prefault([]), // who needs some is in rules.ts
   balance: choice(["round-robin", "least-connections", "random"]).prefault("round-robin"),
   maxQueue: wholeNumber({ min: 0, max: connectionsMax }).prefault(1024),
   connectTimeout: duration({ minMs: 1, maxMs: hourMs }).prefault("5s"),
@@ -142,6 +150,10 @@ const upstreamShape = {
   pool: z
     .strictObject(poolShape)
     .transform(({ maxAge, ...rest }) => ({ ...rest, maxAgeMs: maxAge }))
+    .prefault({}),
+  learned: z
+    .strictObject(learnedShape)
+    .transform(({ idleTimeout, ...rest }) => ({ ...rest, idleTimeoutMs: idleTimeout }))
     .prefault({}),
   health: z
     .strictObject(healthShape)
@@ -197,10 +209,12 @@ export const keysByPlace: ReadonlyMap<string, readonly string[]> = new Map(
     "listeners[].proxyProtocol": acceptShape,
     "listeners[].tls[]": certificateShape,
     "listeners[].routes[]": routeShape,
+    "listeners[].intercept": interceptShape,
     "upstreams.*": upstreamShape,
     "upstreams.*.servers[]": serverShape,
     "upstreams.*.tls": upstreamTlsShape,
     "upstreams.*.pool": poolShape,
+    "upstreams.*.learned": learnedShape,
     "upstreams.*.health": healthShape,
     admin: adminShape,
     log: logShape,

@@ -26,11 +26,12 @@ export class Demand {
   #perMs = 0;
   #current = 0;
   #previous = 0;
-  #peak = 1;
+  #peak: number;
   #peakAtMs: number;
 
-  /** Begins at `nowMs` as if a connection had come: who starts a proxy has clients. */
-  constructor(nowMs: number) {
+  /** Begins at `nowMs` as if `arrivals` had come: who starts a proxy has clients. */
+  constructor(nowMs: number, arrivals = 1) {
+    this.#peak = arrivals;
     this.#peakAtMs = nowMs;
   }
 

@@ -10,6 +10,7 @@ import { SyscallError } from "../native/errno.ts";
 import type { SynTemplate } from "../native/net/tcp-socket.ts";
 import { ACK, type TcpSegment } from "../native/wire/tcp.ts";
 import { Arrivals } from "./arrivals.ts";
+import type { SynAllowance } from "./budget.ts";
 import { CookieGuard } from "./cookie-guard.ts";
 import type { Finding } from "./cookie-watch.ts";
 import { Demand } from "./demand.ts";
@@ -30,7 +31,6 @@ import { Route } from "./route.ts";
 import { RttEstimator } from "./rtt.ts";
 import { SequenceSource, tsvalAt } from "./sequence.ts";
 import { firstRefreshInterval, leaseWindow, openTimeout, refreshInterval, repeatAfter } from "./timing.ts";
-import { TokenBucket } from "./token-bucket.ts";
 
 export class Destination {
   readonly spec: PoolSpec;
@@ -45,7 +45,7 @@ export class Destination {
   readonly #ports: DestinationPorts;
   readonly #rtt = new RttEstimator();
   readonly #demand: Demand;
-  readonly #bucket: TokenBucket;
+  readonly #bucket: SynAllowance;
   readonly #cookies: CookieGuard;
   readonly #live = new Map<number, LiveEntry>();
   readonly #ready = new Set<LiveEntry>();
@@ -66,9 +66,9 @@ export class Destination {
     this.#ports = ports;
     this.#sequence = new SequenceSource(secret, spec.server);
     this.block = new PoolBlock(spec.max);
-    this.#bucket = new TokenBucket(spec.maxSynRate, services.nowMs());
+    this.#bucket = services.allowance(spec);
     this.#offers = new Offers(this.block);
-    this.#demand = new Demand(services.nowMs());
+    this.#demand = new Demand(services.nowMs(), spec.budget ? 0 : 1);
     this.arrivals = new Arrivals(this.block, this.#demand, this.#rtt);
     this.#news = new PoolNews(spec, services.log);
     const { block } = this;
@@ -312,7 +312,7 @@ export class Destination {
     while (this.#opening + this.#offeredCount() < target && this.#held() < this.spec.max) {
       if (left-- === 0) return 0;
       const nowMs = this.#services.nowMs(); // opening hundreds takes ms, which must not count as their RTT
-      if (!this.#bucket.tryTake(nowMs)) return Math.max(1, this.#bucket.waitMs(nowMs));
+      if (!this.#bucket.tryTake(nowMs, this.#held())) return Math.max(1, this.#bucket.waitMs(nowMs));
       if (!this.#open(nowMs)) return limits.KEEPER_SLEEP_MAX;
     }
     return Number.POSITIVE_INFINITY;
@@ -493,6 +493,6 @@ export class Destination {
   }
 
   #publishCounts(): void {
-    this.block.set("halfOpen", this.#held());
+    this.block.set("halfOpen", this.#bucket.hold(this.#held()));
   }
 }

@@ -33,10 +33,12 @@ export class HandshakeWire {
   readonly #table: EntryTable;
   readonly #syns = new WeakMap<Destination, RoutedSyn>();
   readonly #senders = new Map<4 | 6, RawSender>();
+  readonly #mark: number | undefined;
 
-  /** Opens its sockets when they are first needed; close() ends them. */
-  constructor(table: EntryTable) {
+  /** Opens its sockets when they are first needed; close() ends them. Packets have SO_MARK `mark`, if one is given. */
+  constructor(table: EntryTable, mark?: number) {
     this.#table = table;
+    this.#mark = mark;
   }
 
   /** Opens the socket of a family now. Throws SyscallError EPERM without CAP_NET_RAW, EAFNOSUPPORT. */
@@ -165,7 +167,7 @@ export class HandshakeWire {
   #sender(family: 4 | 6): RawSender {
     let sender = this.#senders.get(family);
     if (sender === undefined) {
-      sender = new RawSender(family);
+      sender = new RawSender(family, this.#mark);
       this.#senders.set(family, sender);
     }
     return sender;

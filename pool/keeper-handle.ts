@@ -19,6 +19,8 @@ export interface KeeperShare {
   readonly table: SharedArrayBuffer;
   readonly signal: SharedArrayBuffer;
   readonly wakeFd: number;
+  /** SO_MARK of all that is sent to upstreams. */
+  readonly mark: number | undefined;
 }
 
 /** A pool that could not be started. `code` is ACCEL_ and the failed system call's symbol, e.g. ACCEL_EPERM. */
@@ -45,6 +47,7 @@ export interface KeeperHandleOptions {
   readonly secret?: Uint8Array;
   readonly isHeld?: boolean;
   readonly objects?: KernelObjects | undefined;
+  readonly mark?: number | undefined;
   /** The thread does not keep its process alive. */
   readonly isBackground?: boolean;
 }
@@ -80,7 +83,8 @@ export class KeeperHandle {
     onCrash: (error: Error) => void,
     options: KeeperHandleOptions = {},
   ): Promise<KeeperHandle> {
-    const { hearing = "auto", descriptors, secret, isHeld = false, isBackground = false, objects } = options;
+    const { hearing = "auto", descriptors, secret, isHeld = false, isBackground = false } = options;
+    const { objects, mark } = options;
     const data: KeeperThreadData = {
       table: new EntryTable().buffer,
       signal: KeeperSignal.newBuffer(),
@@ -90,6 +94,7 @@ export class KeeperHandle {
       secret: secret ?? bootSecret(),
       isHeld,
       objects,
+      mark,
     };
     const script = new URL(`./keeper-thread${extname(import.meta.url)}`, import.meta.url);
     const worker = new Worker(script, { workerData: data });
@@ -100,7 +105,7 @@ export class KeeperHandle {
       });
       worker.once("error", reject);
     });
-    const share = { table: data.table, signal: data.signal, wakeFd };
+    const share = { table: data.table, signal: data.signal, wakeFd, mark };
     const handle = new KeeperHandle(worker, share, data.secret, log);
     if (isBackground) worker.unref(); // last, since a listener for messages takes it back
     return handle;

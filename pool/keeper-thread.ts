@@ -24,6 +24,7 @@ export interface KeeperThreadData {
   readonly secret: Uint8Array;
   readonly isHeld: boolean;
   readonly objects: KernelObjects | undefined;
+  readonly mark: number | undefined;
 }
 
 export type ToKeeper =
@@ -51,8 +52,8 @@ function run(port: NonNullable<typeof parentPort>, data: KeeperThreadData): void
   const tell = (message: FromKeeper) => port.postMessage(message);
   const log = forwardingLogger(data.logLevel, tell);
   const descriptors = data.descriptors && new Gate(data.descriptors);
-  const { hearing, secret, isHeld, objects } = data;
-  const options = { hearing, descriptors, secret, isHeld, objects };
+  const { hearing, secret, isHeld, objects, mark } = data;
+  const options = { hearing, descriptors, secret, isHeld, objects, mark };
   const keeper = new Keeper(new EntryTable(data.table), data.signal, log, options);
   tell({ kind: "started", wakeFd: keeper.wakeFd });
   for (;;) {

@@ -10,6 +10,7 @@ import { Fd } from "../native/fd.ts";
 import { PollSet } from "../native/net/poll-set.ts";
 import type { IntOption } from "../native/repair/image.ts";
 import { RST, type TcpSegment } from "../native/wire/tcp.ts";
+import { Budget, type BudgetSpec, SynAllowance } from "./budget.ts";
 import { Destination } from "./destination.ts";
 import { ENDINGS, ENTRY, type EntryTable } from "./entry-table.ts";
 import type { Gate } from "./gate.ts";
@@ -47,6 +48,8 @@ export interface KeeperServices {
   readonly socketOptions: readonly IntOption[];
   readonly log: Logger;
   nowMs(): number;
+  /** What a pool may send, which those of one budget share. */
+  allowance(spec: PoolSpec): SynAllowance;
   /** A free entry for a tuple, or undefined when the table is full. */
   newEntry(destination: Destination, port: Port, nowMs: number): LiveEntry | undefined;
   freeEntry(entry: LiveEntry): void;
@@ -65,6 +68,8 @@ export interface KeeperOptions {
   readonly isHeld?: boolean;
   /** What another process made of bpf(2) for this one, its own from now on. */
   readonly objects?: KernelObjects | undefined;
+  /** SO_MARK of its packets. */
+  readonly mark?: number | undefined;
 }
 
 export class Keeper implements KeeperServices {
@@ -84,6 +89,7 @@ export class Keeper implements KeeperServices {
   readonly #destinations = new Map<number, Destination>();
   /** By upstream endpoint, which several pools may share: their tuples must differ. */
   readonly #byEndpoint = new Map<string | number, { ports: DestinationPorts; users: Destination[] }>();
+  readonly #budgets = new Map<string, Budget>();
   readonly #entries: (LiveEntry | undefined)[] = [];
   readonly #freeEntries: number[] = [];
   /** What ends a sleep, and what ends a nap. */
@@ -100,15 +106,11 @@ export class Keeper implements KeeperServices {
   #lost = 0;
 
   /** Throws SyscallError when `hearing` is steered or bpf and cannot be had. */
-  constructor(
-    table: EntryTable,
-    signalBuffer: SharedArrayBuffer,
-    log: Logger,
-    { hearing = "auto", descriptors, secret = bootSecret(), isHeld = false, objects }: KeeperOptions = {},
-  ) {
+  constructor(table: EntryTable, signalBuffer: SharedArrayBuffer, log: Logger, options: KeeperOptions = {}) {
+    const { hearing = "auto", descriptors, secret = bootSecret(), isHeld = false, objects, mark } = options;
     this.table = table;
     this.#timers = new TimerWheel(table.capacity, nowMs());
-    this.wire = new HandshakeWire(table);
+    this.wire = new HandshakeWire(table, mark);
     this.log = log;
     this.#secret = secret;
     this.#isHeld = isHeld;
@@ -130,6 +132,20 @@ export class Keeper implements KeeperServices {
 
   nowMs(): number {
     return nowMs();
+  }
+
+  allowance({ maxSynRate, budget }: PoolSpec): SynAllowance {
+    return new SynAllowance(maxSynRate, budget && this.#budget(budget), nowMs());
+  }
+
+  #budget(spec: BudgetSpec): Budget {
+    const key = `${spec.name} ${spec.maxHalfOpen} ${spec.maxSynRate}`;
+    let budget = this.#budgets.get(key);
+    if (budget === undefined) {
+      budget = new Budget(spec, nowMs());
+      this.#budgets.set(key, budget);
+    }
+    return budget;
   }
 
   /**

@@ -47,6 +47,8 @@ export const BLACKHOLED_FLIGHTS = 2;
 /** How long a ceiling learnt from dropped SYNs stays before it may grow by a quarter. */
 export const CEILING_HOLD = 300_000;
 
+/** A pool that found its budget used up looks again after this. */
+export const BUDGET_WAIT = 50;
 export const CANARY_INTERVAL = 10_000;
 /** Burst memory: an idle pool's target halves this often. */
 export const DEMAND_HALF_LIFE = 30_000;

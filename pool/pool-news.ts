@@ -9,11 +9,14 @@ export class PoolNews {
   /** Fields that say which pool a line is about. */
   readonly named: { readonly upstream: string; readonly server: string };
   readonly #log: Logger;
+  /** Of a learned destination, which nobody chose, only what concerns its upstream is news: a scan has thousands. */
+  readonly #isLearned: boolean;
   readonly #pauses = new Seldom(PAUSE_NEWS_INTERVAL);
   /** What was said last. */
   #said: "nothing" | "ready" | "paused" | "blackholed" = "nothing";
 
-  constructor({ upstream, server }: PoolSpec, log: Logger) {
+  constructor({ upstream, server, budget }: PoolSpec, log: Logger) {
+    this.#isLearned = budget !== undefined;
     this.named = { upstream, server: formatEndpoint(server) };
     this.#log = log;
   }
@@ -22,7 +25,8 @@ export class PoolNews {
   ready(halfOpen: number): void {
     if (this.#said === "ready") return;
     this.#said = "ready";
-    this.#log.info({ ...this.named, halfOpen }, "half-opens ready");
+    const level = this.#isLearned ? "debug" : "info";
+    this.#log[level]({ ...this.named, halfOpen }, "half-opens ready");
   }
 
   /** The upstream is left alone for a while. Told of each time, so that what was not said is said at a later one. */
@@ -31,7 +35,8 @@ export class PoolNews {
     const unsaid = this.#pauses.due(nowMs);
     if (unsaid === undefined) return;
     this.#said = "paused";
-    this.#log.warn({ ...this.named, reason, ...(unsaid > 0 && { unsaid }) }, "half-opens paused");
+    const level = this.#isLearned ? "debug" : "warn";
+    this.#log[level]({ ...this.named, reason, ...(unsaid > 0 && { unsaid }) }, "half-opens paused");
   }
 
   /** First data vanish. */

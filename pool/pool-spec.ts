@@ -1,4 +1,5 @@
 import type { Endpoint } from "../native/address.ts";
+import type { BudgetSpec } from "./budget.ts";
 
 /** What the configuration says about a pool. */
 export interface PoolSpec {
@@ -10,4 +11,6 @@ export interface PoolSpec {
   /** SYNs a second, repetitions included. */
   readonly maxSynRate: number;
   readonly maxAgeMs: number;
+  /** For a learned destination, of which nobody knows whether it is asked for again: what it shares with the others. */
+  readonly budget?: BudgetSpec | undefined;
 }

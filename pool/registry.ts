@@ -81,6 +81,8 @@ export class PoolRegistry {
 }
 
 /** Equal for specifications that share a pool. */
-export function poolKey({ upstream, server, min, max, maxSynRate, maxAgeMs }: Omit<PoolSpec, "id">): string {
-  return [upstream, formatEndpoint(server), min, max, maxSynRate, maxAgeMs].join(" ");
+export function poolKey(spec: Omit<PoolSpec, "id">): string {
+  const { upstream, server, min, max, maxSynRate, maxAgeMs, budget } = spec;
+  const shared = budget ? [budget.name, budget.maxHalfOpen, budget.maxSynRate] : [];
+  return [upstream, formatEndpoint(server), min, max, maxSynRate, maxAgeMs, ...shared].join(" ");
 }

@@ -27,6 +27,13 @@ export type Command =
       readonly receive: KeyedAddress | undefined;
     }
   | { readonly kind: "check"; readonly configFile: string }
+  | {
+      readonly kind: "intercept";
+      readonly configFile: string;
+      readonly action: "print" | "apply" | "remove";
+      /** Run the proxy too, and remove at its end. */
+      readonly withProxy: boolean;
+    }
   | { readonly kind: "doctor"; readonly json: boolean }
   | {
       readonly kind: "status";
@@ -68,6 +75,10 @@ const OPTIONS = {
   to: { type: "string" },
   keys: { type: "string" },
   receive: { type: "string" },
+  print: { type: "boolean" },
+  apply: { type: "boolean" },
+  remove: { type: "boolean" },
+  "with-proxy": { type: "boolean" },
 } as const;
 
 type Option = keyof typeof OPTIONS;
@@ -90,6 +101,7 @@ const COMMANDS: Readonly<Record<string, readonly Option[]>> = {
   doctor: ["json", "help"],
   status: ["admin", "json", "watch", "help"],
   probe: ["count", "lifetime", "json", "help"],
+  intercept: ["config", "print", "apply", "remove", "with-proxy", "help"],
   images: ["json", "help"],
   keys: ["help"],
   checkpoint: ["dir", "to", "keys", "admin", "help"],
@@ -100,9 +112,6 @@ const OPERANDS: Readonly<Record<string, string>> = { probe: "HOST:PORT", images:
 
 const ALL_OPTIONS = [...new Set(Object.values(COMMANDS).flat())];
 
-// Part of the interface, but of later versions.
-const PENDING_COMMANDS = ["intercept"];
-
 /** Where `accelproxy keys` is told to put them by the documentation. */
 const DEFAULT_KEYS = "/etc/accelproxy/keys";
 
@@ -111,6 +120,9 @@ const DEFAULT_ADMIN = "unix:/run/accelproxy.sock";
 export const HELP = `Usage:
   accelproxy --config FILE [--restore DIR]               run in the foreground, going on with a checkpoint's sessions
   accelproxy check --config FILE                         print the effective configuration, or every problem
+  accelproxy intercept --config FILE (--print | --apply [--with-proxy] | --remove)
+                                                         rules that bring connections to transparent listeners;
+                                                         with the proxy: it runs too, and they go when it ends
   accelproxy doctor [--json]                             what this host and user can do, with remedies
   accelproxy status [--admin ADDRESS] [--json] [--watch] what the running proxy says
   accelproxy probe HOST:PORT [--count N] [--lifetime] [--json]
@@ -152,9 +164,6 @@ function readCommand(args: readonly string[]): Command {
   });
   const words = tokens.flatMap((token) => (token.kind === "positional" ? [token.value] : []));
   const word = words[0] ?? "";
-  if (PENDING_COMMANDS.includes(word)) {
-    throw new UsageError(`the command ${word} is not supported yet (see accelproxy --help)`);
-  }
   const allowed = Object.hasOwn(COMMANDS, word) ? COMMANDS[word] : undefined;
   for (const token of tokens) {
     if (token.kind === "option" && !isOption(token.rawName))
@@ -184,6 +193,12 @@ function readCommand(args: readonly string[]): Command {
   switch (word) {
     case "check":
       return { kind: "check", configFile: requireValue(values, "config", "accelproxy check --config FILE") };
+    case "intercept":
+      return {
+        kind: "intercept",
+        configFile: requireValue(values, "config", "accelproxy intercept --config FILE --print"),
+        ...readInterception(values),
+      };
     case "doctor":
       return { kind: "doctor", json: values.has("json") };
     case "status":
@@ -269,6 +284,21 @@ function readOrigin(
     return { restore, receive };
   }
   return { restore, receive: readKeyed("--receive", receive, values) };
+}
+
+function readInterception(
+  values: ReadonlyMap<Option, string>,
+): Pick<Extract<Command, { kind: "intercept" }>, "action" | "withProxy"> {
+  const actions = (["print", "apply", "remove"] as const).filter((action) => values.has(action));
+  const [action] = actions;
+  if (action === undefined || actions.length > 1) {
+    throw new UsageError("intercept needs one of --print, --apply and --remove (see accelproxy --help)");
+  }
+  const withProxy = values.has("with-proxy");
+  if (withProxy && action !== "apply") {
+    throw new UsageError("--with-proxy is for --apply (see accelproxy --help)");
+  }
+  return { action, withProxy };
 }
 
 function refuseKeys(values: ReadonlyMap<Option, string>, companion: string): void {

@@ -78,6 +78,14 @@ async function main(args: readonly string[]): Promise<ExitCode> {
       const { check } = await import("./commands/check.ts");
       return check(command.configFile, output);
     }
+    case "intercept": {
+      const { intercept } = await import("./commands/intercept.ts");
+      const code = await intercept(command, output);
+      if (code !== EXIT.done || !command.withProxy) return code;
+      return runAndExit({ ...command, restore: undefined, receive: undefined }, async () => {
+        await intercept({ ...command, action: "remove" }, output);
+      });
+    }
     case "doctor": {
       const { doctor } = await import("./commands/doctor.ts");
       return doctor(command, output);
@@ -115,7 +123,10 @@ async function main(args: readonly string[]): Promise<ExitCode> {
  * Ends the process itself: what a failed start left open must not keep it alive. The log writes to its descriptor;
  * process.stdout is never touched, which would make a pipe non-blocking.
  */
-async function runAndExit({ configFile, restore, receive }: RunCommand): Promise<never> {
+async function runAndExit(
+  { configFile, restore, receive }: Omit<RunCommand, "kind">,
+  atEnd?: () => Promise<void>,
+): Promise<never> {
   process.stderr.on("error", () => {});
   const { run } = await import("./commands/run.ts");
   const { readPassed } = await import("./passed.ts");
@@ -133,10 +144,12 @@ async function runAndExit({ configFile, restore, receive }: RunCommand): Promise
   };
   const channel = given === undefined ? undefined : Number(given);
   const isTerminal = isatty(STDOUT);
-  const { code, hung } = await run(
+  const { code, hung, isSucceeded } = await run(
     { configFile, restore, receive, isTerminal, events, command, channel, passed, manager },
     output,
   );
+  // A new process that took over has the rules too.
+  if (!isSucceeded) await atEnd?.();
   if (hung) {
     const { exitNow } = await import("../native/process.ts");
     exitNow(code);

@@ -7,7 +7,8 @@ import { type Endpoint, familyOf } from "../native/address.ts";
 import { SyscallError } from "../native/errno.ts";
 import type { Fd } from "../native/fd.ts";
 import { assertBindable, listenTcp, localEndpoint } from "../native/net/tcp-socket.ts";
-import { setReusePort } from "../native/sockopt.ts";
+import { setTransparent } from "../native/net/transparent.ts";
+import { setMark, setReusePort } from "../native/sockopt.ts";
 import { BACKLOG } from "./engine/limits.ts";
 
 export class ListenerSockets {
@@ -77,6 +78,17 @@ export class ListenerSockets {
   /** From now on others of this user may listen on the port beside them. */
   share(): void {
     for (const fd of this.#fds) setReusePort(fd.number);
+  }
+
+  /**
+   * Takes what was meant for others: by TPROXY, and with `mark` on all that accepted sockets send. Throws SyscallError EPERM
+   * without CAP_NET_ADMIN.
+   */
+  intercept(mark: number): void {
+    for (const { number } of this.#fds) {
+      setTransparent(number, this.endpoint.address.includes(":") ? 6 : 4);
+      setMark(number, mark);
+    }
   }
 
   /**

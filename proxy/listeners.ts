@@ -13,10 +13,12 @@ import type { ListenerShare } from "./engine/messages.ts";
 import type { WorkerHandle } from "./engine/worker-handle.ts";
 import { listenError } from "./errors.ts";
 import type { CertificateShare, HttpShare } from "./http/messages.ts";
+import { listenerShare } from "./listener-shares.ts";
 import { isWithin, ListenerSockets } from "./listener-sockets.ts";
 import { sameSockets } from "./reload-plan.ts";
 import type { ListenerStatus } from "./status.ts";
 import type { Traffic } from "./traffic.ts";
+import { prepareSockets } from "./transparent/marking.ts";
 
 type ListenerDiff = ReturnType<typeof diffConfig>["listeners"];
 
@@ -65,8 +67,11 @@ export class Listeners {
     const endpoint = endpointOf(listener);
     const count = this.#options.workers(mode).length;
     try {
-      if (inherited === undefined) return ListenerSockets.open(endpoint, count, isAhead);
-      return ListenerSockets.inherit(inherited, localEndpoint(inherited[0]!.number), count);
+      const sockets =
+        inherited === undefined
+          ? ListenerSockets.open(endpoint, count, isAhead)
+          : ListenerSockets.inherit(inherited, localEndpoint(inherited[0]!.number), count);
+      return prepareSockets(sockets, listener);
     } catch (error) {
       throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
     }
@@ -89,11 +94,10 @@ export class Listeners {
 
   /** What each worker has to know of a listener's sockets, the first of every worker first. */
   shares({ config, sockets, id, gate }: LiveListener): readonly (readonly [WorkerHandle, ListenerShare])[] {
-    const { name, mode, upstream, takeAfterMs, idleTimeoutMs, maxConnections, proxyProtocol } = config;
-    const route = this.#options.traffic.route(name, upstream);
-    const settings = { takeAfterMs, idleTimeoutMs, maxConnections, proxyProtocol };
+    const { name, mode, upstream } = config;
+    const counted = { route: this.#options.traffic.route(name, upstream), gate };
     const http = mode === "http" && { http: this.#httpShare(config) };
-    const share = { name, upstream, route, gate, ...settings, ...http };
+    const share = { ...listenerShare(config, sockets.endpoint, counted), ...http };
     const workers = this.#options.workers(mode);
     return sockets.descriptors.map((fd, index) => [
       workers[index % workers.length]!,
@@ -146,7 +150,8 @@ export class Listeners {
     try {
       for (const { sockets } of neighbours) sockets.share();
       const taken = neighbours.flatMap(({ sockets }) => sockets.duplicateWithin(endpoint));
-      return ListenerSockets.inherit(taken, endpoint, this.#options.workers(mode).length);
+      const sockets = ListenerSockets.inherit(taken, endpoint, this.#options.workers(mode).length);
+      return prepareSockets(sockets, listener);
     } catch (error) {
       throw listenError(`listener ${name}`, formatEndpoint(endpoint), error);
     }

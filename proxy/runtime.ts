@@ -21,6 +21,7 @@ import type { MovingSession } from "./engine/session-record.ts";
 import { asStartError, StartError } from "./errors.ts";
 import type { RecentEvents } from "./events.ts";
 import { type HttpFiles, readHttpFiles } from "./http/files.ts";
+import { formerShare } from "./listener-shares.ts";
 import type { ListenerSockets } from "./listener-sockets.ts";
 import { Listeners } from "./listeners.ts";
 import { loggedLevel } from "./log.ts";
@@ -31,8 +32,10 @@ import { usesHttp, waitingSettings, withFiles } from "./reload-plan.ts";
 import type { ServiceManager } from "./service-manager.ts";
 import type { MetricsSnapshot, ProxyView, Readiness, ReloadResult, Status } from "./status.ts";
 import { Traffic } from "./traffic.ts";
+import { type LearnedPools, newUpstream } from "./transparent/learned-pools.ts";
+import { type MarkingShare, markingOf, markingProblems } from "./transparent/marking.ts";
 import type { Estate, Heritage } from "./upgrade/estate.ts";
-import { LiveUpstream, type NamedPool, poolMetrics, poolStatus } from "./upstreams.ts";
+import { type LiveUpstream, type NamedPool, poolMetrics, poolStatus, unfilledReasons } from "./upstreams.ts";
 import { version } from "./version.ts";
 import { Workers } from "./workers.ts";
 
@@ -56,16 +59,14 @@ export interface RuntimeOptions {
   readonly onFatal: (error: Error) => void;
 }
 
-/** How long a session may be idle whose listener is gone. */
-const FORMER_IDLE_MS = 300_000;
-
 export class Runtime implements ProxyView {
   readonly #options: RuntimeOptions;
   readonly #log: Logger;
+  readonly #marking: MarkingShare;
   readonly #startedAt = performance.now();
   readonly #names: NameWatcher;
   readonly #traffic = new Traffic();
-  readonly #upstreams = new Map<string, LiveUpstream>();
+  readonly #upstreams = new Map<string, LiveUpstream | LearnedPools>();
   readonly #listeners: Listeners;
   #workers!: Workers;
   #files: HttpFiles;
@@ -84,6 +85,7 @@ export class Runtime implements ProxyView {
     this.#files = files;
     this.#log = options.log.child({ component: "runtime" });
     this.#config = options.config;
+    this.#marking = markingOf(options.config);
     this.#listeners = new Listeners({
       workers: (mode) => this.#workers.for(mode),
       certificates: (name) => this.#files.certificates.get(name) ?? [],
@@ -134,9 +136,7 @@ export class Runtime implements ProxyView {
     const reasons = this.#config.listeners
       .filter(({ name }) => this.#listeners.get(name) === undefined)
       .map(({ name }) => `listener ${name} does not listen yet`);
-    for (const { block, upstream, server } of this.#pools()) {
-      if (block.get("settled") === 0) reasons.push(`the pool of ${upstream} (${server}) is not filled yet`);
-    }
+    reasons.push(...this.#pools().flatMap(unfilledReasons));
     if (this.#stopping) reasons.push("shutting down");
     return { reasons };
   }
@@ -232,6 +232,8 @@ export class Runtime implements ProxyView {
       keeper: () => this.#keeper?.share,
       isReadable: this.#options.isReadable,
       log: this.#options.log,
+      marking: this.#marking,
+      onVisited: (upstream, destination) => this.#upstreams.get(upstream)?.visited(destination),
     });
     if (accelerate) {
       const poolLog = this.#options.log.child({ component: "pool" });
@@ -239,6 +241,7 @@ export class Runtime implements ProxyView {
       this.#keeper = await KeeperHandle.start(loggedLevel(config.log.level), poolLog, onFatal, {
         descriptors: this.#descriptors,
         isHeld: heritage !== undefined,
+        mark: this.#marking.mark,
         objects: asKernelObjects(passed.takePrefixed(BPF_PREFIX)),
         ...(heritage?.secret && { secret: heritage.secret }),
       });
@@ -285,18 +288,17 @@ export class Runtime implements ProxyView {
   async #prepareUpstreams(
     configs: readonly Upstream[],
     { authorities }: HttpFiles,
-  ): Promise<readonly LiveUpstream[]> {
-    const upstreams = configs.map(
-      (config) =>
-        new LiveUpstream(config, {
-          names: this.#names,
-          registry: this.#registry,
-          states: this.#states,
-          log: this.#options.log.child({ component: "balance" }),
-          authority: authorities.get(config.name),
-          publish: (share) => this.#workers.tell({ kind: "upstream", upstream: share }),
-          onError: (err) => this.#log.error({ err, upstream: config.name }, "upstream addresses not applied"),
-        }),
+  ): Promise<readonly (LiveUpstream | LearnedPools)[]> {
+    const upstreams = configs.map((config) =>
+      newUpstream(config, {
+        names: this.#names,
+        registry: this.#registry,
+        states: this.#states,
+        log: this.#options.log.child({ component: "balance" }),
+        authority: authorities.get(config.name),
+        publish: (share) => this.#workers.tell({ kind: "upstream", upstream: share }),
+        onError: (err) => this.#log.error({ err, upstream: config.name }, "upstream addresses not applied"),
+      }),
     );
     const prepared = await Promise.allSettled(upstreams.map((upstream) => upstream.prepare()));
     const failed = prepared.find((outcome) => outcome.status === "rejected");
@@ -305,7 +307,7 @@ export class Runtime implements ProxyView {
     throw failed.reason;
   }
 
-  #addUpstream(upstream: LiveUpstream): void {
+  #addUpstream(upstream: LiveUpstream | LearnedPools): void {
     upstream.publish();
     this.#upstreams.set(upstream.config.name, upstream);
   }
@@ -364,18 +366,17 @@ export class Runtime implements ProxyView {
       const index = this.#nextAdopter++ % this.#workers.engine.length;
       const live = this.#listeners.get(moving.record.listener);
       const listener =
-        live?.config.mode === "tcp" ? this.#listeners.shares(live)[index]![1] : this.#formerShare(moving);
+        live && live.config.mode !== "http"
+          ? this.#listeners.shares(live)[index]![1]
+          : this.#formerShare(moving);
       this.#workers.engine[index]!.send({ kind: "adopt", listener, sessions: [moving] });
     }
   }
 
   /** For a session of a listener that the configuration no longer has. */
-  #formerShare({ record: { listener: name, upstream } }: MovingSession): ListenerShare {
-    const route = this.#traffic.route(name, upstream);
+  #formerShare({ record: { listener, upstream } }: MovingSession): ListenerShare {
     const gate = Gate.create(this.#descriptors.wakeFds, 0);
-    const times = { takeAfterMs: 0, idleTimeoutMs: FORMER_IDLE_MS };
-    const proxyProtocol = { accept: "none", from: [] } as const;
-    return { id: 0, name, fd: -1, upstream, maxConnections: 0, proxyProtocol, route, gate, ...times };
+    return formerShare(listener, upstream, { route: this.#traffic.route(listener, upstream), gate });
   }
 
   // --- reload -----------------------------------------------------------------------------------------------------
@@ -385,12 +386,14 @@ export class Runtime implements ProxyView {
     const loaded = await loadConfig(this.#options.configFile);
     if (!loaded.ok) return this.#refuseReload(loaded.problems.map(formatProblem));
     const next = loaded.config;
+    const unmarked = markingProblems(this.#marking, next);
+    if (unmarked.length > 0) return this.#refuseReload(unmarked);
     const read = readHttpFiles(next, this.#options.configFile);
     if (!read.ok) return this.#refuseReload(read.problems);
     const { files } = read;
     const diff = withFiles(diffConfig(this.#config, next), this.#files, files);
     let sockets: ReadonlyMap<string, ListenerSockets> = new Map();
-    let fresh: readonly LiveUpstream[];
+    let fresh: readonly (LiveUpstream | LearnedPools)[];
     try {
       if (usesHttp(next) && this.#workers.http.length === 0) await this.#startHttp();
       sockets = this.#listeners.prepare(diff.listeners);

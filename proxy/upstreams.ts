@@ -30,6 +30,8 @@ interface LiveServer {
 export interface NamedPool extends PoolEntry {
   readonly upstream: string;
   readonly server: string;
+  /** It comes and goes with what clients ask for. */
+  readonly isLearned: boolean;
 }
 
 export interface UpstreamsOptions {
@@ -88,9 +90,14 @@ export class LiveUpstream {
 
   get pools(): readonly NamedPool[] {
     return this.#servers.flatMap(({ pool, share }) =>
-      pool ? [{ ...pool, upstream: this.config.name, server: formatEndpoint(share.endpoint) }] : [],
+      pool
+        ? [{ ...pool, upstream: this.config.name, server: formatEndpoint(share.endpoint), isLearned: false }]
+        : [],
     );
   }
+
+  /** A client asked for a destination of its own choice: none of ours. */
+  visited(_destination: Endpoint): void {}
 
   get status(): UpstreamStatus {
     const { name, balance } = this.config;
@@ -227,4 +234,10 @@ export function poolMetrics({ block, upstream, server }: NamedPool): PoolMetrics
       cookie: block.get("cookieSightings"),
     },
   };
+}
+
+/** Why a pool is not ready, if it is not. Those that were learned come and go: nobody waits for them. */
+export function unfilledReasons({ block, upstream, server, isLearned }: NamedPool): readonly string[] {
+  const isReady = isLearned || block.get("settled") === 1;
+  return isReady ? [] : [`the pool of ${upstream} (${server}) is not filled yet`];
 }

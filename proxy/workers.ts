@@ -6,11 +6,12 @@ import type { Config, Listener } from "../config/schema.ts";
 import type { GateShare } from "../pool/gate.ts";
 import type { KeeperShare } from "../pool/keeper-handle.ts";
 import type { ToWorker, WorkerData } from "./engine/messages.ts";
-import { WorkerHandle } from "./engine/worker-handle.ts";
+import { WorkerHandle, type WorkerListener } from "./engine/worker-handle.ts";
 import type { HttpWorkerData } from "./http/messages.ts";
 import { loggedLevel } from "./log.ts";
 import { sessionTracer } from "./tracing.ts";
 import type { Traffic } from "./traffic.ts";
+import type { MarkingShare } from "./transparent/marking.ts";
 
 export interface WorkersOptions {
   readonly config: Config;
@@ -21,7 +22,9 @@ export interface WorkersOptions {
   /** Requests are logged in lines for people. */
   readonly isReadable: boolean;
   readonly log: Logger;
+  readonly marking: MarkingShare;
   readonly onFatal: (error: Error) => void;
+  readonly onVisited: WorkerListener["onVisited"];
 }
 
 const script = (path: string): URL => new URL(`${path}${extname(import.meta.url)}`, import.meta.url);
@@ -84,6 +87,7 @@ export class Workers {
       driver: config.driver,
       logLevel: loggedLevel(config.log.level),
       isTraced: this.#onSession !== undefined,
+      ...this.#options.marking,
     };
     this.engine = await this.#start(ENGINE_WORKER, "engine", 0, Workers.count(config, "tcp"), own);
   }
@@ -104,12 +108,12 @@ export class Workers {
     first: number,
     count: number,
     own:
-      | Pick<WorkerData, "driver" | "logLevel" | "isTraced">
+      | Pick<WorkerData, "driver" | "logLevel" | "isTraced" | keyof MarkingShare>
       | Pick<HttpWorkerData, "isReadable" | "logLevel">,
   ): Promise<WorkerHandle[]> {
-    const { descriptors, keeper, traffic, onFatal } = this.#options;
+    const { descriptors, keeper, traffic, onFatal, onVisited } = this.#options;
     const log = this.#options.log.child({ component });
-    const listener = { log, onCrash: onFatal, onSession: this.#onSession };
+    const listener = { log, onCrash: onFatal, onSession: this.#onSession, onVisited };
     const common = { descriptors, keeper: keeper(), ...own };
     return Promise.all(
       Array.from({ length: count }, (_, at) => {

@@ -153,7 +153,7 @@ function control(family: number, command: number, name: string, request: Uint8Ar
 }
 
 /** Sends one request and waits for its acknowledgement, which is there when sendto(2) returns. */
-function askRtnetlink(name: string, request: Uint8Array): void {
+export function askRtnetlink(name: string, request: Uint8Array): void {
   using socket = new Fd(
     check(libc.socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE), "socket", {
       family: "AF_NETLINK",

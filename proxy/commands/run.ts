@@ -62,6 +62,8 @@ export interface RunOptions {
 export interface RunResult {
   readonly code: ExitCode;
   readonly hung: boolean;
+  /** Another process goes on with everything. */
+  readonly isSucceeded?: boolean;
 }
 
 const STDOUT = 1;
@@ -369,7 +371,7 @@ class Foreground {
     child.unref();
     this.#isEnding = true;
     await runtime.leave(Math.min(this.#config.drainTimeoutMs, LEAVE_LIMIT_MS));
-    this.#end({ code: EXIT.done, hung: false });
+    this.#end({ code: EXIT.done, hung: false, isSucceeded: true });
   }
 
   #failStart(error: unknown): void {

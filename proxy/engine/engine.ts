@@ -13,6 +13,7 @@
  *     short (EMFILE, ENFILE, ENOBUFS, ENOMEM)
  */
 import { EMFILE, ENFILE, ENOBUFS, ENOMEM } from "../../native/abi/errno.ts";
+import type { Endpoint } from "../../native/address.ts";
 import { nowMs } from "../../native/clock.ts";
 import { errnoCode } from "../../native/errno.ts";
 import { Fd } from "../../native/fd.ts";
@@ -29,12 +30,14 @@ import { COUNT, type EngineCounters } from "./counters.ts";
 import { Departures } from "./departures.ts";
 import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driver.ts";
 import { Flights } from "./flights.ts";
+import { LearnedServers, type LearnedServices, TransparentPolicy } from "./learned-servers.ts";
 import * as limits from "./limits.ts";
 import type { ListenerShare, UpstreamShare } from "./messages.ts";
 import { Session } from "./session.ts";
 import type { MovingSession } from "./session-record.ts";
 import type { SessionReport } from "./session-report.ts";
-import { type TakerFactory, UpstreamServers } from "./upstream.ts";
+import { type ServerChoice, type TakerFactory, UpstreamServers } from "./upstream.ts";
+import type { Marking } from "./upstream-socket.ts";
 
 /** Slots from here on name listeners. */
 const LISTENER_SLOTS = SLOT_MAX - 0xffff;
@@ -43,7 +46,7 @@ const DESCRIPTOR_SHORTAGE: ReadonlySet<number> = new Set([EMFILE, ENFILE, ENOBUF
 const NONE = -1;
 
 /** What a session needs of its engine. */
-export interface SessionServices {
+export interface SessionServices extends Marking {
   readonly driver: Driver;
   readonly counters: EngineCounters;
   readonly flights: Flights;
@@ -69,7 +72,9 @@ export interface ListenerState {
   share: ListenerShare;
   /** Undefined: its clients send no PROXY header. */
   headers: HeaderPolicy | undefined;
-  upstream: UpstreamServers;
+  /** Undefined: its clients connect to it, and to nobody else. */
+  transparent: TransparentPolicy | undefined;
+  upstream: ServerChoice;
 }
 
 interface Accepting extends ListenerState {
@@ -104,14 +109,20 @@ export interface EngineOptions {
   readonly onDeparted: (sessions: readonly MovingSession[], left: number) => void;
   /** Called when a listener's socket is no longer used here. */
   readonly onUnlistened: (id: number) => void;
+  readonly marking: Marking;
+  /** Called when a client asked for a destination that has no pool. */
+  readonly onVisited: (upstream: string, destination: Endpoint) => void;
 }
 
-export class Engine implements SessionServices, CompletionHandler {
+export class Engine implements SessionServices, CompletionHandler, LearnedServices {
   readonly driver: Driver;
   readonly counters: EngineCounters;
   readonly log: Logger;
   readonly report: SessionServices["report"];
   readonly socketFlags: number;
+  readonly upstreamMark: Marking["upstreamMark"];
+  readonly ownConnections: Marking["ownConnections"];
+  readonly onVisited: EngineOptions["onVisited"];
   readonly flights = new Flights();
   readonly sockaddr = Memory.anonymous(128);
   readonly #takers: TakerFactory | undefined;
@@ -121,7 +132,7 @@ export class Engine implements SessionServices, CompletionHandler {
   readonly #onDeparted: EngineOptions["onDeparted"];
   readonly #onUnlistened: (id: number) => void;
   readonly #departures = new Departures();
-  readonly #upstreams = new Map<string, UpstreamServers>();
+  readonly #upstreams = new Map<string, ServerChoice>();
   readonly #listeners = new Map<number, Accepting>();
   readonly #bySlot = new Map<number, Accepting>();
   readonly #sessions: Session[] = [];
@@ -145,6 +156,9 @@ export class Engine implements SessionServices, CompletionHandler {
     this.log = options.log;
     this.report = options.report;
     this.socketFlags = options.socketFlags;
+    this.upstreamMark = options.marking.upstreamMark;
+    this.ownConnections = options.marking.ownConnections;
+    this.onVisited = options.onVisited;
     this.#takers = options.takers;
     this.#worker = options.worker;
     this.#descriptors = new Gate(options.descriptors, options.worker);
@@ -167,7 +181,8 @@ export class Engine implements SessionServices, CompletionHandler {
   }
 
   setUpstream(share: UpstreamShare): void {
-    const upstream = this.#upstream(share, this.#upstreams.get(share.name)?.line);
+    const before = this.#upstreams.get(share.name);
+    const upstream = this.#upstream(share, before);
     this.#upstreams.set(share.name, upstream);
     for (const listener of this.#listeners.values()) {
       if (listener.share.upstream === share.name) listener.upstream = upstream;
@@ -190,6 +205,7 @@ export class Engine implements SessionServices, CompletionHandler {
       const { line } = known.upstream;
       known.share = share;
       known.headers = headerPolicy(share.proxyProtocol);
+      known.transparent = share.transparent && new TransparentPolicy(share.transparent);
       known.upstream = upstream;
       line.serve(nowMs()); // the new one may have room for those who waited at the old one
       return;
@@ -199,6 +215,7 @@ export class Engine implements SessionServices, CompletionHandler {
     const listener: Accepting = {
       share,
       headers: headerPolicy(share.proxyProtocol),
+      transparent: share.transparent && new TransparentPolicy(share.transparent),
       upstream,
       slot: this.#freeListenerSlots.pop() ?? this.#nextListenerSlot++,
       fd,
@@ -434,6 +451,7 @@ export class Engine implements SessionServices, CompletionHandler {
     return {
       share,
       headers: undefined,
+      transparent: undefined,
       upstream: this.#upstreams.get(name) ?? this.#upstream(gone),
       slot: NONE,
       fd: Fd.none(),
@@ -445,8 +463,12 @@ export class Engine implements SessionServices, CompletionHandler {
     };
   }
 
-  #upstream(share: UpstreamShare, line = new Line(share.line, this.#worker)): UpstreamServers {
-    return new UpstreamServers(share, line, this.#takers, this.log);
+  /** An upstream as it is now, with the line that it had `before`. */
+  #upstream(share: UpstreamShare, before?: ServerChoice): ServerChoice {
+    const line = before?.line ?? new Line(share.line, this.#worker);
+    if (!share.isLearned) return new UpstreamServers(share, line, this.#takers, this.log);
+    const learned = before instanceof LearnedServers ? before : undefined;
+    return new LearnedServers({ share, line, takers: this.#takers, services: this, before: learned });
   }
 
   #fireDeadlines(now: number): void {

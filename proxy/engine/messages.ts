@@ -23,6 +23,10 @@ export interface WorkerData {
   /** Somebody wants to know of sessions that ended. */
   readonly isTraced: boolean;
   readonly driver: Config["driver"];
+  /** SO_MARK of connections to upstreams. */
+  readonly mark: number | undefined;
+  /** Where workers note their connections to learned destinations (own-connections.ts). */
+  readonly ownConnections: SharedArrayBuffer | undefined;
 }
 
 /** A listener as a worker needs it. `fd` stays the main thread's. */
@@ -35,12 +39,18 @@ export interface ListenerShare {
   readonly idleTimeoutMs: number;
   readonly maxConnections: number;
   readonly proxyProtocol: Listener["proxyProtocol"];
+  /** Of a transparent one: where it listens, and which destinations are accelerated. */
+  readonly transparent?: TransparentShare | undefined;
   /** Where its sessions are counted, one per pair of listener and upstream. */
   readonly route: number;
   /** The gate of its sessions in all workers. */
   readonly gate: GateShare;
   /** Only of http listeners, which are for http workers. */
   readonly http?: HttpShare;
+}
+
+export interface TransparentShare extends Pick<Listener, "allow" | "deny"> {
+  readonly bind: Endpoint;
 }
 
 export interface ServerShare {
@@ -62,6 +72,8 @@ export interface UpstreamShare {
   readonly line: LineShare;
   readonly proxyProtocol: Upstream["proxyProtocol"];
   readonly servers: readonly ServerShare[];
+  /** The servers are those that clients of transparent listeners asked for, as far as they have pools. */
+  readonly isLearned?: boolean;
   readonly http: HttpUpstreamShare;
 }
 
@@ -98,4 +110,6 @@ export type FromWorker =
   | { readonly kind: "drained" }
   /** A session ended; only where sessions are traced, and then of no more than TRACED_PER_SECOND_MAX. */
   | { readonly kind: "session"; readonly report: SessionReport }
+  /** A client of a transparent listener asked for a destination that has no pool. */
+  | { readonly kind: "visited"; readonly upstream: string; readonly destination: Endpoint }
   | LogMessage;

@@ -41,7 +41,7 @@ export type RelayRecord = Pick<
 
 export class Relay {
   readonly requests: SessionRequests;
-  readonly upstream = new UpstreamSocket();
+  readonly upstream: UpstreamSocket;
   readonly proof: UpstreamProof;
   client = NONE;
   /** Passed on since this engine has the session. */
@@ -69,6 +69,7 @@ export class Relay {
     this.#services = services;
     this.#owner = owner;
     this.requests = new SessionRequests(services.driver, slot);
+    this.upstream = new UpstreamSocket(services);
     this.proof = new UpstreamProof(services.flights, this.upstream);
     this.#preface = new HeldBytes(services.driver);
     this.#up = new HeldBytes(services.driver);

@@ -1,7 +1,8 @@
 /** A session's place at a server of its upstream, or in the line for one. */
 import type { Line, Waiter } from "../balance/line.ts";
 import type { ListenerState } from "./engine.ts";
-import type { Server } from "./upstream.ts";
+import type { Relay } from "./relay.ts";
+import type { ChoosingClient, Server } from "./upstream.ts";
 
 /** What a place tells its session. A reload may give the listener another upstream at any time. */
 export interface PlaceOwner {
@@ -12,14 +13,24 @@ export interface PlaceOwner {
   onQueued(nowMs: number): void;
 }
 
-export class SessionPlace implements Waiter {
+export class SessionPlace implements Waiter, ChoosingClient {
   readonly #owner: PlaceOwner;
+  readonly #relay: Pick<Relay, "client">;
   readonly #tried: Server[] = [];
   #server: Server | undefined;
   #line: Line | undefined;
 
-  constructor(owner: PlaceOwner) {
+  constructor(owner: PlaceOwner, relay: Pick<Relay, "client">) {
     this.#owner = owner;
+    this.#relay = relay;
+  }
+
+  get socket(): number {
+    return this.#relay.client;
+  }
+
+  get listener(): ListenerState {
+    return this.#owner.listener;
   }
 
   /** Where the session is; undefined before it was somewhere, and after leave(). */
@@ -42,7 +53,7 @@ export class SessionPlace implements Waiter {
   /** Looks for a server that has room; stands in line for one when all are full. */
   find(nowMs: number): void {
     const { upstream } = this.#owner.listener;
-    const server = upstream.choose(nowMs, this.#tried);
+    const server = upstream.choose(nowMs, this.#tried, false, this);
     if (server === "full" && upstream.line.stand(this, upstream.maxQueue)) {
       this.#line = upstream.line;
       this.#tried.length = 0; // any server will do
@@ -54,7 +65,7 @@ export class SessionPlace implements Waiter {
   }
 
   seek(nowMs: number): boolean {
-    const server = this.#owner.listener.upstream.choose(nowMs, this.#tried, true);
+    const server = this.#owner.listener.upstream.choose(nowMs, this.#tried, true, this);
     if (server === "full") return false;
     this.#line = undefined;
     this.#take(server, nowMs);

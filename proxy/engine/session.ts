@@ -67,7 +67,7 @@ export class Session implements RelayOwner, PlaceOwner {
     this.slot = slot;
     this.#services = services;
     this.#relay = new Relay(slot, services, this);
-    this.#place = new SessionPlace(this);
+    this.#place = new SessionPlace(this, this.#relay);
   }
 
   /** Begins with an accepted socket, which the session owns from now on. */
@@ -249,7 +249,6 @@ export class Session implements RelayOwner, PlaceOwner {
     return false;
   }
 
-  /** For the client's first bytes, or its header. */
   get #firstBytesMs(): number {
     return this.#header.isAwaited ? limits.HEADER_WAIT : this.listener.share.takeAfterMs;
   }
@@ -380,6 +379,7 @@ export class Session implements RelayOwner, PlaceOwner {
     }
     this.#place.reached();
     this.#times.connectedMs = nowMs;
+    this.#relay.upstream.note();
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
     this.#relay.goOnDown();

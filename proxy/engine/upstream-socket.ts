@@ -1,18 +1,32 @@
 import { TCP_CLOSE_WAIT, TCP_ESTABLISHED } from "../../native/abi/tcp.ts";
-import { newTcpSocket } from "../../native/net/tcp-socket.ts";
-import { deferHandshakeAck, getTcpInfo } from "../../native/sockopt.ts";
+import { localEndpoint, newTcpSocket } from "../../native/net/tcp-socket.ts";
+import { deferHandshakeAck, getTcpInfo, setMark } from "../../native/sockopt.ts";
 import type { Ending, Verdict } from "../../pool/entry-table.ts";
 import type { Lease, LeaseRecord } from "../../pool/taker.ts";
 import type { Driver } from "./driver.ts";
+import { destinationHash, type OwnConnections } from "./own-connections.ts";
 import type { Server } from "./upstream.ts";
 
 const NONE = -1;
 
+/** How connections of ours are told from those of others, where a listener is transparent. */
+export interface Marking {
+  /** SO_MARK of ordinary connections; those made of half-opens have it anyway. */
+  readonly upstreamMark: number | undefined;
+  readonly ownConnections: OwnConnections | undefined;
+}
+
 /** A session's socket towards a server: leased from the server's pool, or an ordinary one. Owns it until drop(). */
 export class UpstreamSocket {
+  readonly #marking: Marking;
   #fd = NONE;
   #server: Server | undefined;
   #lease: Lease | undefined;
+  #noted: { readonly own: OwnConnections; readonly port: number; readonly hash: number } | undefined;
+
+  constructor(marking: Marking) {
+    this.#marking = marking;
+  }
 
   get fd(): number {
     return this.#fd;
@@ -34,6 +48,7 @@ export class UpstreamSocket {
     this.#lease = server.taker?.take();
     if (!this.#lease) return false;
     this.#fd = this.#lease.fd;
+    this.note();
     return true;
   }
 
@@ -41,8 +56,17 @@ export class UpstreamSocket {
   open(server: Server, socketFlags: number, hasData: boolean): void {
     this.#server = server;
     const fd = newTcpSocket(server.family, socketFlags);
+    if (this.#marking.upstreamMark !== undefined) setMark(fd.number, this.#marking.upstreamMark);
     if (hasData) deferHandshakeAck(fd.number);
     this.#fd = fd.release();
+  }
+
+  /** Notes a connection that is established, until drop(): whoever accepts it knows that it is ours. */
+  note(): void {
+    const { ownConnections: own } = this.#marking;
+    if (own === undefined || this.#server === undefined) return;
+    this.#noted = { own, port: localEndpoint(this.#fd).port, hash: destinationHash(this.#server.name) };
+    own.add(this.#noted.port, this.#noted.hash);
   }
 
   /** Goes on with a socket that another session had, made of the half-open that `lease` tells of, if of one. */
@@ -57,6 +81,7 @@ export class UpstreamSocket {
     const handed = { fd: this.#fd, lease: this.#lease && this.#server?.taker?.record(this.#lease) };
     this.#fd = NONE;
     this.#lease = undefined;
+    this.#forget();
     return handed;
   }
 
@@ -80,9 +105,15 @@ export class UpstreamSocket {
 
   /** Closes the socket and ends the lease. `bytesSent` places a repeated RST when `ending` is "reset". */
   drop(driver: Driver, ending: Ending, bytesSent: number): void {
+    this.#forget();
     if (this.#fd !== NONE) driver.close(this.#fd);
     this.#fd = NONE;
     if (this.#lease) this.#server?.taker?.finish(this.#lease, ending, bytesSent);
     this.#lease = undefined;
+  }
+
+  #forget(): void {
+    this.#noted?.own.remove(this.#noted.port, this.#noted.hash);
+    this.#noted = undefined;
   }
 }

@@ -1,4 +1,5 @@
 /** An upstream as one worker uses it: its servers and their pools. */
+import { SO_MARK, SOL_SOCKET } from "../../native/abi/socket.ts";
 import { type Endpoint, encodeSockaddr, formatEndpoint, parseAddress } from "../../native/address.ts";
 import type { IntOption } from "../../native/repair/image.ts";
 import { warmUpRestore } from "../../native/repair/restore.ts";
@@ -11,6 +12,7 @@ import { Taker } from "../../pool/taker.ts";
 import { type BalancedServer, Balancer } from "../balance/balancer.ts";
 import type { Line } from "../balance/line.ts";
 import { ServerState } from "../balance/server-state.ts";
+import type { ListenerState } from "./engine.ts";
 import type { ServerShare, UpstreamShare } from "./messages.ts";
 
 export interface Server extends BalancedServer {
@@ -24,6 +26,30 @@ export interface Server extends BalancedServer {
   readonly taker: Taker | undefined;
 }
 
+/** A client that a server is wanted for. */
+export interface ChoosingClient {
+  readonly socket: number;
+  readonly listener: ListenerState;
+}
+
+/** What a session has a server from; Balancer tells of each step. */
+export interface ServerChoice
+  extends Pick<
+    Balancer<Server>,
+    "name" | "line" | "size" | "named" | "admit" | "reached" | "failed" | "release"
+  > {
+  readonly connectTimeoutMs: number;
+  /** How many may stand in line. */
+  readonly maxQueue: number;
+  readonly proxyProtocol: UpstreamShare["proxyProtocol"];
+  choose(
+    nowMs: number,
+    tried: readonly Server[],
+    isFirst: boolean,
+    client: ChoosingClient,
+  ): Server | "full" | undefined;
+}
+
 /** What makes Takers on this thread; undefined where nothing is accelerated. */
 export class TakerFactory {
   readonly #shared: ConstructorParameters<typeof Taker>[1];
@@ -33,10 +59,12 @@ export class TakerFactory {
   constructor(keeper: KeeperShare, options: readonly IntOption[], socketFlags: number) {
     const table = new EntryTable(keeper.table);
     const signal = new KeeperSignal(keeper.signal, keeper.wakeFd);
-    this.#shared = { table, signal, wire: new HandshakeWire(table) };
-    this.#options = options;
+    const { mark } = keeper;
+    this.#shared = { table, signal, wire: new HandshakeWire(table, mark) };
+    const marking = mark === undefined ? [] : [{ level: SOL_SOCKET, name: SO_MARK, value: mark }];
+    this.#options = [...options, ...marking];
     this.#socketFlags = socketFlags;
-    warmUpRestore(options);
+    warmUpRestore(this.#options);
   }
 
   make(pool: NonNullable<ServerShare["pool"]>): Taker {
@@ -44,7 +72,7 @@ export class TakerFactory {
   }
 }
 
-export class UpstreamServers extends Balancer<Server> {
+export class UpstreamServers extends Balancer<Server> implements ServerChoice {
   readonly connectTimeoutMs: number;
   /** How many may stand in line. */
   readonly maxQueue: number;
@@ -59,7 +87,7 @@ export class UpstreamServers extends Balancer<Server> {
   }
 }
 
-function serverOf(share: ServerShare, takers: TakerFactory | undefined): Server {
+export function serverOf(share: ServerShare, takers: TakerFactory | undefined): Server {
   const { endpoint, hostName, weight, maxConnections, pool, state } = share;
   return {
     name: `${endpoint.address}#${endpoint.port}`,

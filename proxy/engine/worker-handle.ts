@@ -1,5 +1,6 @@
 /** A worker as the main thread sees it: one of the engine's, or one of ../http, which has the same messages. */
 import { Worker } from "node:worker_threads";
+import type { Endpoint } from "../../native/address.ts";
 import { wakeEventFd } from "../../native/eventfd.ts";
 import type { Logger } from "../../pool/logger.ts";
 import type { HttpWorkerData } from "../http/messages.ts";
@@ -18,6 +19,8 @@ export interface WorkerListener {
   readonly onCrash: (error: Error) => void;
   /** Of sessions that ended; undefined: nobody traces them. */
   readonly onSession: ((report: SessionReport) => void) | undefined;
+  /** Of clients of transparent listeners whose destination has no pool. */
+  readonly onVisited: (upstream: string, destination: Endpoint) => void;
 }
 
 type Departed = Extract<FromWorker, { kind: "departed" }>;
@@ -29,6 +32,7 @@ export class WorkerHandle {
   readonly #worker: Worker;
   readonly #log: Logger;
   readonly #wakeFd: number;
+  readonly #onVisited: WorkerListener["onVisited"];
   readonly #listening = new Map<number, () => void>();
   readonly #unlistened = new Map<number, () => void>();
   #exited: Promise<void>;
@@ -40,8 +44,9 @@ export class WorkerHandle {
   private constructor(
     worker: Worker,
     started: FromWorker & { kind: "started" },
-    { log, onSession }: WorkerListener,
+    { log, onSession, onVisited }: WorkerListener,
   ) {
+    this.#onVisited = onVisited;
     this.#worker = worker;
     this.#log = log;
     this.#onSession = onSession;
@@ -136,6 +141,9 @@ export class WorkerHandle {
         break;
       case "pong":
         this.#onPong?.();
+        break;
+      case "visited":
+        this.#onVisited(message.upstream, message.destination);
         break;
       case "drained":
         this.#running = false;

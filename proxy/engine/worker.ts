@@ -12,6 +12,7 @@ import { type ChosenDriver, chooseDriver } from "./choose-driver.ts";
 import { EngineCounters } from "./counters.ts";
 import { Engine } from "./engine.ts";
 import type { FromWorker, ToWorker, WorkerData } from "./messages.ts";
+import { OwnConnections } from "./own-connections.ts";
 import { reporter, type SessionReport } from "./session-report.ts";
 import { TakerFactory } from "./upstream.ts";
 
@@ -36,6 +37,11 @@ class EngineWorker {
       log,
       report: reporter(log, data.logLevel, data.isTraced ? trace : undefined),
       socketFlags: SOCKET_FLAGS,
+      marking: {
+        upstreamMark: data.mark,
+        ownConnections: data.ownConnections && new OwnConnections(data.ownConnections),
+      },
+      onVisited: (upstream, destination) => this.#tell({ kind: "visited", upstream, destination }),
       onWake: () => this.#receive(),
       onDeparted: (sessions, left) => this.#tell({ kind: "departed", sessions, left }),
       onUnlistened: (id) => this.#tell({ kind: "unlistened", id }),

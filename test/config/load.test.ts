@@ -33,6 +33,7 @@ const defaults: Config = {
       routes: [],
       allow: [],
       deny: [],
+      intercept: { method: "tproxy", traffic: "forwarded" },
     },
   ],
   upstreams: [
@@ -48,6 +49,7 @@ const defaults: Config = {
       reuse: "never",
       hostHeader: "keep",
       pool: { min: 2, max: 32, maxSynRate: 200, maxAgeMs: 60_000 },
+      learned: { destinations: 256, idleTimeoutMs: 120_000, maxHalfOpen: 256, maxSynRate: 1_000 },
       health: null,
     },
   ],
@@ -145,7 +147,7 @@ load("given the demo's file, then the addresses of the lab", async () => {
 });
 
 load("given the example file, then it is valid", async () => {
-  assert.is((await loaded(here("../../config/example.yaml"))).listeners.length, 3);
+  assert.is((await loaded(here("../../config/example.yaml"))).listeners.length, 4);
 });
 
 const valid: readonly [given: string, settings: string, read: (config: Config) => unknown, want: unknown][] =

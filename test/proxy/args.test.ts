@@ -153,7 +153,10 @@ const wrongUsages: readonly (readonly [args: readonly string[], want: RegExp])[]
   [["images", "a", "b"], /accelproxy images takes no "b"/],
   [["keys"], /DIR is missing \(write accelproxy keys DIR\)/],
   [["keys", "d", "--json"], /accelproxy keys takes no --json/],
-  [["intercept", "--print"], /the command intercept is not supported yet/],
+  [["intercept", "--print"], /--config is missing/],
+  [["intercept", "--config", "a"], /intercept needs one of --print, --apply and --remove/],
+  [["intercept", "--config", "a", "--apply", "--remove"], /intercept needs one of/],
+  [["intercept", "--config", "a", "--remove", "--with-proxy"], /--with-proxy is for --apply/],
   [["--config", "a", "--restore"], /--restore needs a value .write --restore DIR/],
   [["--config", "a", "--receive=127.0.0.1"], /--receive: /],
 ];

@@ -106,6 +106,8 @@ class Scene {
       onWake: () => undefined,
       onDeparted: () => undefined,
       onUnlistened: () => undefined,
+      marking: { upstreamMark: undefined, ownConnections: undefined },
+      onVisited: () => undefined,
     });
     this.engine.driver.wake(this.#wakeUp.fd.number);
     this.setServers(this.servers);

@@ -55,6 +55,8 @@ class Stage {
         this.left = left;
       },
       onUnlistened: () => undefined,
+      marking: { upstreamMark: undefined, ownConnections: undefined },
+      onVisited: () => undefined,
     });
     this.engine.driver.wake(this.#wakeUp.fd.number);
   }
@@ -152,6 +154,7 @@ class Scene {
       idleTimeoutMs: 60_000,
       maxConnections: 10,
       proxyProtocol: { accept: "none", from: [] },
+      transparent: undefined,
       route: 0,
       gate: Gate.create(new SharedArrayBuffer(4), 10),
     };

@@ -1,0 +1,61 @@
+/** Puts interception into the kernel and takes it out: nftables rules in a table of our own, and for TPROXY a route. */
+import type { Config } from "../../config/schema.ts";
+import { EAFNOSUPPORT } from "../../native/abi/errno.ts";
+import { SyscallError } from "../../native/errno.ts";
+import { openNft } from "../../native/guard/nft.ts";
+import { addMarkedRoute, type MarkedRoute, removeMarkedRoute } from "../../native/net/policy-route.ts";
+import { TPROXY_MARK, TPROXY_TABLE } from "./marks.ts";
+import { interceptCommands, interceptedListeners, REMOVE_COMMANDS } from "./ruleset.ts";
+
+const FAMILIES = [4, 6] as const;
+
+const routeOf = (family: 4 | 6): MarkedRoute => ({ family, mark: TPROXY_MARK, table: TPROXY_TABLE });
+
+/** The families whose packets TPROXY marks. */
+function routedFamilies(config: Config): readonly (4 | 6)[] {
+  const listeners = interceptedListeners(config).filter(({ intercept }) => intercept.method === "tproxy");
+  return FAMILIES.filter((family) =>
+    listeners.some(({ bind }) => bind.host.includes(":") === (family === 6)),
+  );
+}
+
+/** What apply() does, for people: `nft -f` takes it; the routes are comments in it. */
+export function printInterception(config: Config): string {
+  const routes = routedFamilies(config).flatMap((family) => [
+    `# ip -${family} route add local default dev lo table ${TPROXY_TABLE} proto static`,
+    `# ip -${family} rule add fwmark ${TPROXY_MARK} lookup ${TPROXY_TABLE} priority ${TPROXY_TABLE}`,
+  ]);
+  return [...routes, interceptCommands(interceptedListeners(config))].join("\n");
+}
+
+/**
+ * Intercepts for this configuration from now on, and for no other; all rules at once. Throws GuardError, SyscallError
+ * EPERM without CAP_NET_ADMIN, RangeError for a listener on port 0.
+ */
+export function applyInterception(config: Config): void {
+  const commands = interceptCommands(interceptedListeners(config));
+  const routed = routedFamilies(config);
+  for (const family of routed) addMarkedRoute(routeOf(family));
+  run(commands);
+  for (const family of FAMILIES) if (!routed.includes(family)) removeRoute(family);
+}
+
+/** Intercepts nothing any more. Throws as applyInterception(). */
+export function removeInterception(): void {
+  run(REMOVE_COMMANDS);
+  for (const family of FAMILIES) removeRoute(family);
+}
+
+function removeRoute(family: 4 | 6): void {
+  try {
+    removeMarkedRoute(routeOf(family));
+  } catch (error) {
+    if (!(error instanceof SyscallError && error.errno === EAFNOSUPPORT)) throw error;
+  }
+}
+
+function run(commands: string): void {
+  using nft = openNft();
+  const result = nft.run(commands);
+  if (!result.ok) throw result.error;
+}

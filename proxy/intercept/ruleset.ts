@@ -1,0 +1,139 @@
+/**
+ * The nftables rules that bring connections to transparent listeners, as nft(8) text: one table of our own, made anew by each
+ * apply, in one transaction. A listener has a chain for each hook it needs:
+ *
+ *   tproxy     prerouting (mangle) ─▶ not ours, not for this host ─▶ deny: return ─▶ allow: tproxy, mark
+ *              output (route)      ─▶ the same for this host's own, marked: routed to lo, and so to prerouting
+ *   redirect   prerouting, output (nat) ─▶ the same, redirect
+ *
+ * Packets with OWN_MARK, or that of the guard, are the proxy's own. Read nft(8), "TPROXY STATEMENT", and
+ * Documentation/networking/tproxy.rst first.
+ */
+import type { Target } from "../../config/networks.ts";
+import type { Config, Listener } from "../../config/schema.ts";
+import { GUARD_MARK } from "../../native/guard/ruleset.ts";
+import { OWN_MARK, TPROXY_MARK } from "./marks.ts";
+
+/** In each network namespace; family inet. */
+export const INTERCEPT_TABLE = "accelproxy_intercept";
+const TABLE = `inet ${INTERCEPT_TABLE}`;
+
+/** Makes the table, or replaces it. */
+export function interceptCommands(listeners: readonly Listener[]): string {
+  const hooks = HOOKS.map((hook) => hookCommands(hook, listeners)).join("");
+  return `add table ${TABLE}\ndelete table ${TABLE}\nadd table ${TABLE}\n${hooks}`;
+}
+
+/** Deletes the table, whether or not there is one. */
+export const REMOVE_COMMANDS = `add table ${TABLE}\ndelete table ${TABLE}\n`;
+
+/** The listeners that take intercepted connections. Throws RangeError for a port that is chosen at the start. */
+export function interceptedListeners({ listeners }: Config): readonly Listener[] {
+  const found = listeners.filter(({ mode }) => mode === "transparent");
+  const unknown = found.find(({ bind }) => bind.port === 0);
+  if (unknown) throw new RangeError(`listener ${unknown.name} has port 0: rules need a port that is known`);
+  return found;
+}
+
+interface Hook {
+  readonly name: string;
+  readonly type: string;
+  readonly method: Listener["intercept"]["method"];
+  readonly traffic: "forwarded" | "local";
+  /** Conditions under which the whole chain has nothing to do. */
+  readonly except: readonly string[];
+}
+
+const OWN = `meta mark { ${OWN_MARK}, ${GUARD_MARK} } return`;
+const HERE = "fib daddr type local return";
+
+const HOOKS: readonly Hook[] = [
+  {
+    name: "tproxy_forwarded",
+    type: "filter hook prerouting priority mangle",
+    method: "tproxy",
+    traffic: "forwarded",
+    except: [`meta mark ${TPROXY_MARK} return`, HERE],
+  },
+  {
+    name: "tproxy_local",
+    type: "filter hook prerouting priority mangle",
+    method: "tproxy",
+    traffic: "local",
+    except: [`meta mark != ${TPROXY_MARK} return`],
+  },
+  {
+    name: "mark_local",
+    type: "route hook output priority mangle",
+    method: "tproxy",
+    traffic: "local",
+    except: [OWN, HERE],
+  },
+  {
+    name: "redirect_forwarded",
+    type: "nat hook prerouting priority dstnat",
+    method: "redirect",
+    traffic: "forwarded",
+    except: [OWN, HERE],
+  },
+  {
+    name: "redirect_local",
+    type: "nat hook output priority -100",
+    method: "redirect",
+    traffic: "local",
+    except: [OWN, HERE],
+  },
+];
+
+function hookCommands(hook: Hook, listeners: readonly Listener[]): string {
+  const users = listeners.filter(
+    ({ intercept: { method, traffic } }) =>
+      method === hook.method && (traffic === hook.traffic || traffic === "both"),
+  );
+  if (users.length === 0) return "";
+  const chains = users.map((listener, index) => chainCommands(`${hook.name}_${index}`, hook, listener));
+  const jumps = users.map(
+    (listener, index) =>
+      `add rule ${TABLE} ${hook.name} meta nfproto ${familyOf(listener).meta} jump ${hook.name}_${index}\n`,
+  );
+  const except = ["meta l4proto != tcp return", ...hook.except];
+  return [
+    ...chains,
+    `add chain ${TABLE} ${hook.name} { type ${hook.type} ; policy accept ; }\n`,
+    ...except.map((rule) => `add rule ${TABLE} ${hook.name} ${rule}\n`),
+    ...jumps,
+  ].join("");
+}
+
+function chainCommands(name: string, hook: Hook, listener: Listener): string {
+  const { allow, deny } = listener;
+  const verdict = verdictOf(hook, listener);
+  const isOurs = ({ address }: Target) => address.includes(":") === listener.bind.host.includes(":");
+  const rules = [
+    ...deny.filter(isOurs).map((target) => `${matchOf(target)} return`),
+    ...(allow.length === 0 ? [verdict] : []),
+    ...allow.filter(isOurs).map((target) => `${matchOf(target)} ${verdict}`),
+  ];
+  return [`add chain ${TABLE} ${name}\n`, ...rules.map((rule) => `add rule ${TABLE} ${name} ${rule}\n`)].join(
+    "",
+  );
+}
+
+function verdictOf(hook: Hook, { bind }: Listener): string {
+  if (hook.name === "mark_local") return `meta mark set ${TPROXY_MARK}`;
+  if (hook.method === "redirect") return `meta l4proto tcp redirect to :${bind.port}`;
+  const { ip, any } = familyOf({ bind });
+  const host = bind.host === any ? "" : bind.host.includes(":") ? `[${bind.host}]` : bind.host;
+  return `meta l4proto tcp tproxy ${ip} to ${host}:${bind.port} meta mark set ${TPROXY_MARK} accept`;
+}
+
+function matchOf({ address, prefixLength, port }: Target): string {
+  const network = `${address.includes(":") ? "ip6" : "ip"} daddr ${address}/${prefixLength}`;
+  return port === null ? network : `${network} tcp dport ${port}`;
+}
+
+function familyOf({ bind: { host } }: Pick<Listener, "bind">) {
+  return host.includes(":")
+    ? ({ meta: "ipv6", ip: "ip6", any: "::" } as const)
+    : ({ meta: "ipv4", ip: "ip", any: "0.0.0.0" } as const);
+}
