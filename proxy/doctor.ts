@@ -7,6 +7,7 @@ import { HandshakeRing } from "../native/net/handshake-ring.ts";
 import { probeRing } from "../native/ring/probe.ts";
 import { SteeredPorts } from "../pool/steered-ports.ts";
 import { readSysctl } from "../pool/sysctl.ts";
+import { tryInterception } from "./intercept/intercept.ts";
 import { runLoopbackTrial } from "./loopback-trial.ts";
 import {
   type Capability,
@@ -65,6 +66,7 @@ export async function diagnose(): Promise<Diagnosis> {
     checkConntrack(),
     checkReversePath(),
     checkGuard(),
+    checkInterception(),
   ];
   return { ok: checks.every((check) => check.ok || !check.required), checks };
 }
@@ -273,6 +275,26 @@ function checkGuard(): Check {
   } catch (error) {
     if (!(error instanceof GuardError)) throw error;
     const remedy = "apt-get install nftables and grant CAP_NET_ADMIN, to checkpoint and move sessions";
+    return { name, ok: false, required: false, found: error.message, remedy };
+  }
+}
+
+/** For transparent listeners only. */
+function checkInterception(): Check {
+  const name = "interception";
+  const remedy = "apt-get install nftables, grant CAP_NET_ADMIN, and use a kernel with nft_tproxy and nf_nat";
+  try {
+    const refusals = tryInterception();
+    const found = refusals.map(({ method, reason }) => `${method}: ${reason}`);
+    return {
+      name,
+      ok: refusals.length === 0,
+      required: false,
+      found: refusals.length === 0 ? "tproxy and redirect rules can be made" : found.join("; "),
+      remedy,
+    };
+  } catch (error) {
+    if (!(error instanceof GuardError)) throw error;
     return { name, ok: false, required: false, found: error.message, remedy };
   }
 }

@@ -5,7 +5,7 @@ import { SyscallError } from "../../native/errno.ts";
 import { openNft } from "../../native/guard/nft.ts";
 import { addMarkedRoute, type MarkedRoute, removeMarkedRoute } from "../../native/net/policy-route.ts";
 import { TPROXY_MARK, TPROXY_TABLE } from "./marks.ts";
-import { interceptCommands, interceptedListeners, REMOVE_COMMANDS } from "./ruleset.ts";
+import { interceptCommands, interceptedListeners, REMOVE_COMMANDS, TRIALS } from "./ruleset.ts";
 
 const FAMILIES = [4, 6] as const;
 
@@ -44,6 +44,15 @@ export function applyInterception(config: Config): void {
 export function removeInterception(): void {
   run(REMOVE_COMMANDS);
   for (const family of FAMILIES) removeRoute(family);
+}
+
+/** What this kernel refuses of either method; every rule is gone again in the same transaction. Throws GuardError. */
+export function tryInterception(): readonly { readonly method: string; readonly reason: string }[] {
+  using nft = openNft();
+  return Object.entries(TRIALS).flatMap(([method, commands]) => {
+    const result = nft.run(commands);
+    return result.ok ? [] : [{ method, reason: result.error.message }];
+  });
 }
 
 function removeRoute(family: 4 | 6): void {

@@ -35,6 +35,20 @@ export function interceptedListeners({ listeners }: Config): readonly Listener[]
   return found;
 }
 
+const TRIAL = `inet ${INTERCEPT_TABLE}_trial`;
+const trial = (type: string, verdict: string): string =>
+  `add table ${TRIAL}
+add chain ${TRIAL} trial { type ${type} ; }
+add rule ${TRIAL} trial meta nfproto ipv4 meta l4proto tcp tcp dport 1 ${verdict}
+delete table ${TRIAL}
+`;
+
+/** Makes a rule of each method and deletes it, in one transaction: the kernel says whether it could. */
+export const TRIALS: Readonly<Record<Listener["intercept"]["method"], string>> = {
+  tproxy: trial("filter hook prerouting priority mangle", "tproxy ip to :1"),
+  redirect: trial("nat hook prerouting priority dstnat", "redirect to :1"),
+};
+
 interface Hook {
   readonly name: string;
   readonly type: string;

@@ -16,7 +16,7 @@ import {
 import type { ProxyProcess } from "./world.ts";
 
 /** Of 50; the processors are busy. */
-const DESTINATIONS = 16;
+const DESTINATIONS = 10;
 const BYTES = 4 << 20;
 
 interface Context {

@@ -110,6 +110,7 @@ const NAMES = [
   "nf_conntrack",
   "rp_filter",
   "guard",
+  "interception",
 ];
 
 function readChecks(stdout: string): DoctorJson {

@@ -1,8 +1,9 @@
 /**
  * `npm run soak -- transparent`: what a client that knows of nothing wins behind a gateway, exactly, and what a scan may do.
  *
- * - 50 destinations, IPv4 and IPv6, by TPROXY and by REDIRECT, origins 20 ms behind the gateway: a first visit takes two
- *   round trips to the first byte, a later one at most one and 1 ms (medians; quiet machine).
+ * - 50 destinations, IPv4 and IPv6, by TPROXY and by REDIRECT, origins 20 ms behind the gateway: to the first byte a later
+ *   visit takes one round trip, and 1 ms more at most; a first one two (medians; quiet machine). What curl, the origin and
+ *   the lab's lines take besides is what they take beyond two round trips when the gateway only forwards.
  * - 100 MiB have the same hash at both ends.
  * - 10,000 destinations visited once each: at no time more half-opens than `maxHalfOpen`, and the pool that was in use before is
  *   there after, and of use.
@@ -30,20 +31,21 @@ async function visit(method: (typeof METHODS)[number]): Promise<void> {
   await lab.intercept(config, "apply");
   for (const family of FAMILIES) {
     const addresses = Array.from({ length: DESTINATIONS }, (_, index) => lab.destination(index, family));
-    const times: number[][] = [];
-    for (let turn = 0; turn <= VISITS; turn++) {
-      const visits: number[] = [];
-      for (const address of addresses) {
-        const { code, firstByteMs } = await lab.fetch(address);
-        assert.is(code, 0);
-        visits.push(firstByteMs);
-      }
-      times.push(visits);
-    }
-    const [first, later] = [median(times[0]!), median(times.slice(1).flat())];
-    console.log(`${method}, IPv${family}: ${first.toFixed(1)} ms at first, ${later.toFixed(1)} ms later`);
-    assert.ok(first >= 2 * RTT_MS && first <= 2 * RTT_MS + 5, `${first} ms at first`);
-    assert.ok(later >= RTT_MS && later <= RTT_MS + 1, `${later} ms later`);
+    await lab.intercept(config, "remove");
+    const direct = median(await visitAll(addresses));
+    await lab.intercept(config, "apply");
+    const first = median(await visitAll(addresses));
+    const times: number[] = [];
+    for (let turn = 0; turn < VISITS; turn++) times.push(...(await visitAll(addresses)));
+    const later = median(times);
+    const numbers = [direct, first, later].map((ms) => ms.toFixed(1));
+    console.log(
+      `${method}, IPv${family}: ${numbers[0]} ms directly, ${numbers[1]} at first, ${numbers[2]} later`,
+    );
+    const besidesMs = direct - 2 * RTT_MS;
+    assert.ok(besidesMs > 0 && besidesMs < RTT_MS / 2, `${direct} ms directly`);
+    assert.ok(later <= RTT_MS + besidesMs + 1, `${later} ms later`);
+    assert.ok(first >= 2 * RTT_MS && first <= direct + 5, `${first} ms at first`);
     const host = family === 4 ? addresses[0] : `[${addresses[0]}]`;
     const command = `curl -gsS -m 60 'http://${host}:${PORT}/?bytes=${BYTES}' | sha256sum`;
     const { stdout } = await lab.world.lab.host("client").run("sh", ["-c", command]);
@@ -52,6 +54,17 @@ async function visit(method: (typeof METHODS)[number]): Promise<void> {
   await proxy.stop("SIGKILL");
   await lab.intercept(config, "remove");
   assert.is(await lab.rules(), before);
+}
+
+/** First bytes of one visit each. */
+async function visitAll(addresses: readonly string[]): Promise<number[]> {
+  const times: number[] = [];
+  for (const address of addresses) {
+    const { code, firstByteMs } = await lab.fetch(address);
+    assert.is(code, 0);
+    times.push(firstByteMs);
+  }
+  return times;
 }
 
 async function scan(): Promise<void> {
@@ -93,9 +106,9 @@ async function scan(): Promise<void> {
   assert.ok(listeners[0]!.total >= SCANNED);
   assert.ok(most <= MAX_HALF_OPEN, `${most} half-opens`);
   assert.ok(hits > 0, "the pool in use is gone");
-  const times = [];
+  const times: number[] = [];
   for (let turn = 0; turn < 5; turn++) times.push((await lab.fetch(busy)).firstByteMs);
-  assert.ok(median(times) <= RTT_MS + 1.5, `${times}`);
+  assert.ok(median(times) < 1.5 * RTT_MS, `${times}`);
   await lab.intercept(config, "remove");
   assert.is(await proxy.stop(), 0);
 }
