@@ -93,7 +93,7 @@ const serverShape = {
 export const poolDefaults = { min: 2, max: 32 } as const;
 
 /** What all pools of learned destinations share when the file does not say. */
-export const learnedDefaults = { maxHalfOpen: 256, maxSynRate: 1_000 } as const;
+export const learnedDefaults = { maxHalfOpen: 1_024, maxSynRate: 2_500 } as const;
 
 const poolShape = {
   min: wholeNumber({ min: 0, max: 4096 }).prefault(poolDefaults.min),

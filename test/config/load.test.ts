@@ -49,7 +49,7 @@ const defaults: Config = {
       reuse: "never",
       hostHeader: "keep",
       pool: { min: 2, max: 32, maxSynRate: 200, maxAgeMs: 60_000 },
-      learned: { destinations: 256, idleTimeoutMs: 120_000, maxHalfOpen: 256, maxSynRate: 1_000 },
+      learned: { destinations: 256, idleTimeoutMs: 120_000, maxHalfOpen: 1_024, maxSynRate: 2_500 },
       health: null,
     },
   ],
