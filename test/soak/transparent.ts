@@ -2,7 +2,7 @@
  * `npm run soak -- transparent`: what a client that knows of nothing wins behind a gateway, exactly, and what a scan may do.
  *
  * - 50 destinations, IPv4 and IPv6, by TPROXY and by REDIRECT, origins 20 ms behind the gateway: to the first byte a later
- *   visit takes one round trip, and 1 ms more at most; a first one two (medians; quiet machine). What curl, the origin and
+ *   visit takes one round trip, and what the hop takes; a first one two (medians; quiet machine). What curl, the origin and
  *   the lab's lines take besides is what they take beyond two round trips when the gateway only forwards.
  * - 100 MiB have the same hash at both ends.
  * - 10,000 destinations visited once each: at no time more half-opens than `maxHalfOpen`, and the pool that was in use before is
@@ -15,6 +15,8 @@ import { bodyHash, PORT, RTT_MS, TransparentWorld, transparentConfig } from "../
 const DESTINATIONS = 50;
 const VISITS = 3;
 const WARM_UP = 400;
+/** What the gateway adds: a process more that has to wake up, on idle virtual processors, for each step. */
+const HOP_MS = 1.5;
 const BYTES = 100 << 20;
 const SCANNED = 10_000;
 const MAX_HALF_OPEN = 64;
@@ -46,7 +48,7 @@ async function visit(method: (typeof METHODS)[number]): Promise<void> {
     );
     const besidesMs = direct - 2 * RTT_MS;
     assert.ok(besidesMs > 0 && besidesMs < RTT_MS / 2, `${direct} ms directly`);
-    assert.ok(later <= RTT_MS + besidesMs + 1, `${later} ms later`);
+    assert.ok(later <= RTT_MS + besidesMs + HOP_MS, `${later} ms later`);
     assert.ok(first >= 2 * RTT_MS && first <= direct + 5, `${first} ms at first`);
     const host = family === 4 ? addresses[0] : `[${addresses[0]}]`;
     const command = `curl -gsS -m 60 'http://${host}:${PORT}/?bytes=${BYTES}' | sha256sum`;
