@@ -72,14 +72,18 @@ const nextTsval = (value: number): number => seqAdd(value, 2);
 
 /**
  * The options of a held socket, in the order of the rows. With `known` only those are read in which like connections may
- * differ. Options this kernel does not have are left out. Throws SyscallError.
+ * differ, and the result is `known` itself where none does. Options this kernel does not have are left out. Throws
+ * SyscallError.
  */
 export function readOptions(held: Held, known?: readonly OptionValue[]): readonly OptionValue[] {
   if (known !== undefined) {
-    return known.map((option) => {
+    const options = known.map((option) => {
       const row = optionRow(option.name)!;
-      return row.changes || row.differs ? { name: option.name, value: readOption(held.fd, row) } : option;
+      if (!row.changes && !row.differs) return option;
+      const value = readOption(held.fd, row);
+      return value === option.value ? option : { name: option.name, value };
     });
+    return options.every((option, i) => option === known[i]) ? known : options;
   }
   const ip = isIpv4(held.remote.address) ? 4 : 6;
   const options: OptionValue[] = [];

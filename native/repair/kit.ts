@@ -10,9 +10,11 @@ import type { Quoted } from "../wire/icmp.ts";
 import type { TcpPacket } from "../wire/packet.ts";
 import { onTheWire } from "./held.ts";
 import { optionOps } from "./ops.ts";
-import { OPTION_ROWS, type OptionValue } from "./options.ts";
+import { OPTION_ROWS, type OptionValue, optionRow } from "./options.ts";
 import { applyOps, type Feed } from "./restore.ts";
 import { readOption, readText } from "./socket-reader.ts";
+
+type Options = readonly OptionValue[];
 
 /** Of kernel memory for hints on their way: some 20,000 of them. */
 const HINTS_ROOM = 16 << 20;
@@ -36,6 +38,8 @@ export class RepairKit implements Disposable {
   readonly #ownGuard: NftGuard | undefined;
   readonly #senders = new Map<string, RawSender>();
   readonly #defaults = new Map<4 | 6, ReadonlyMap<string, OptionValue["value"]>>();
+  /** By the list that an image has; many images have the same. */
+  readonly #needed = { 4: new WeakMap<Options, Options>(), 6: new WeakMap<Options, Options>() };
 
   /** Throws GuardError when `guard` is not given and nftables are not to be had. */
   constructor(guard?: Guard) {
@@ -97,6 +101,22 @@ export class RepairKit implements Disposable {
     for (const row of rows) values.set(row.name, readOption(fd.number, row));
     this.#defaults.set(family, values);
     return values;
+  }
+
+  /** What of an image's options restoring has to set: without those that every new socket of this host has anyway. */
+  needed(family: 4 | 6, options: Options): Options {
+    const have = this.#needed[family].get(options);
+    if (have !== undefined) return have;
+    const defaults = this.defaults(family);
+    const needed: OptionValue[] = [];
+    for (const option of options) {
+      const { changes, follows, moment } = optionRow(option.name) ?? {};
+      if (moment === "repair") continue; // resume() sets them
+      const isDefault = !changes && option.value === defaults.get(option.name);
+      if (!isDefault || needed.some(({ name }) => name === follows)) needed.push(option);
+    }
+    this.#needed[family].set(options, needed);
+    return needed;
   }
 
   close(): void {

@@ -5,7 +5,7 @@ import { libc } from "../libc.ts";
 import { type Held, nameOf } from "./held.ts";
 import type { TcpImage } from "./image.ts";
 import type { RepairKit } from "./kit.ts";
-import { type OptionValue, optionRow } from "./options.ts";
+import { optionRow } from "./options.ts";
 import { restorePlan } from "./plan.ts";
 import { RepairError, type RepairErrorCode } from "./repair-error.ts";
 import { restoreBySyscalls } from "./restore.ts";
@@ -61,14 +61,7 @@ function onItsPort(kit: RepairKit, image: TcpImage, fd: number, socketFlags: num
 function withoutDefaults(kit: RepairKit, image: TcpImage): TcpImage {
   const { live, remote } = image;
   if (live === undefined) throw new RangeError("a half-open is restored by its plan alone");
-  const defaults = kit.defaults(remote.address.length === 4 ? 4 : 6);
-  const options: OptionValue[] = [];
-  for (const option of live.options) {
-    const { changes, follows, moment } = optionRow(option.name) ?? {};
-    if (moment === "repair") continue; // resume() sets them
-    const isDefault = !changes && option.value === defaults.get(option.name);
-    if (!isDefault || options.some(({ name }) => name === follows)) options.push(option);
-  }
+  const options = kit.needed(remote.address.length === 4 ? 4 : 6, live.options);
   return { ...image, live: { ...live, options } };
 }
 

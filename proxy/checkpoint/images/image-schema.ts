@@ -107,6 +107,17 @@ function areInOrder(options: readonly OptionValue[]): boolean {
   return places.every((place, i) => i === 0 || place > places[i - 1]!);
 }
 
+const optionList = z.array(option).refine(areInOrder, "options out of order, or one of them twice");
+
+/** Connections of one kind share their list, which is looked at once. */
+const checkedLists = new WeakSet<readonly OptionValue[]>();
+const sharedOptionList = z.custom<readonly OptionValue[]>().superRefine((list, { addIssue }) => {
+  if (checkedLists.has(list)) return;
+  const result = optionList.safeParse(list);
+  if (result.success) checkedLists.add(list);
+  else for (const { path, message } of result.error.issues) addIssue({ code: "custom", path, message });
+});
+
 const WITH_OUR_FIN: readonly string[] = ["FIN_WAIT1", "FIN_WAIT2", "CLOSING", "LAST_ACK"];
 
 const live: z.ZodType<LiveState> = z
@@ -118,7 +129,7 @@ const live: z.ZodType<LiveState> = z
     finSent: z.boolean(),
     mss: size,
     portChosen: z.boolean(),
-    options: z.array(option).refine(areInOrder, "options out of order, or one of them twice"),
+    options: sharedOptionList,
   })
   .refine(({ state, finSent, unsent }) => !finSent || (WITH_OUR_FIN.includes(state) && unsent.length === 0), {
     path: ["finSent"],
