@@ -15,7 +15,7 @@ await runMain(() => {
     console.error(`usage: npm run soak -- NAME (${known})`);
     return 2;
   }
-  setUp("test", { build: true });
+  setUp("soak", { build: true });
   return runForeground(process.execPath, [
     "--import",
     "./scripts/typescript.mjs",

@@ -32,6 +32,9 @@ const testTools = [
 ];
 
 /** @type {readonly Tool[]} */
+const soakTools = [...testTools, { name: "iperf3", package: "iperf3" }];
+
+/** @type {readonly Tool[]} */
 const benchTools = [...demoTools, { name: "unshare", package: "util-linux" }];
 
 /**
@@ -53,10 +56,10 @@ const benchPeers = [
 ];
 
 /** What each purpose needs besides Node. */
-const toolsOf = { demo: demoTools, test: testTools, bench: benchTools };
+const toolsOf = { demo: demoTools, test: testTools, soak: soakTools, bench: benchTools };
 
 /** What it can do without. */
-const optionalToolsOf = { demo: [], test: [], bench: benchPeers };
+const optionalToolsOf = { demo: [], test: [], soak: [], bench: benchPeers };
 
 /** @typedef {keyof typeof toolsOf} Purpose */
 
