@@ -360,16 +360,23 @@ export class Runtime implements ProxyView {
     };
   }
 
-  /** Spreads sessions over the workers. */
+  /** Spreads sessions over the workers, a message for those of one listener. */
   #adoptSessions(sessions: readonly MovingSession[]): void {
+    const messages = new Map<string, { index: number; moving: MovingSession[] }>();
     for (const moving of sessions) {
       const index = this.#nextAdopter++ % this.#workers.engine.length;
-      const live = this.#listeners.get(moving.record.listener);
+      const key = JSON.stringify([index, moving.record.listener, moving.record.upstream]);
+      const message = messages.get(key);
+      if (message === undefined) messages.set(key, { index, moving: [moving] });
+      else message.moving.push(moving);
+    }
+    for (const { index, moving } of messages.values()) {
+      const live = this.#listeners.get(moving[0]!.record.listener);
       const listener =
         live && live.config.mode !== "http"
           ? this.#listeners.shares(live)[index]![1]
-          : this.#formerShare(moving);
-      this.#workers.engine[index]!.send({ kind: "adopt", listener, sessions: [moving] });
+          : this.#formerShare(moving[0]!);
+      this.#workers.engine[index]!.send({ kind: "adopt", listener, sessions: moving });
     }
   }
 

@@ -68,10 +68,26 @@ export function restoreCheckpoint(
   return returning.goOn(adopt);
 }
 
-/** Throws AccelproxyError ACCEL_GUARD_MISSING, ACCEL_GUARD_FAILED. */
+let prepared: NftGuard | undefined;
+
+/**
+ * Opens the guard that openGuard() will return, while descriptors are few: libnftables takes no high ones, and the nft
+ * program, which then has to do, is slower. Never throws.
+ */
+export function prepareGuard(): void {
+  try {
+    prepared ??= new NftGuard();
+  } catch {
+    // Whoever needs it is told.
+  }
+}
+
+/** The caller's. Throws AccelproxyError ACCEL_GUARD_MISSING, ACCEL_GUARD_FAILED. */
 export function openGuard(): NftGuard {
   try {
-    return new NftGuard();
+    const guard = prepared ?? new NftGuard();
+    prepared = undefined;
+    return guard;
   } catch (error) {
     return rethrow(error);
   }

@@ -27,6 +27,9 @@ import type { SessionImage } from "./images/image-schema.ts";
 import * as limits from "./limits.ts";
 import { heldOf, type Pair, pairUp, refusalOf, resetAll } from "./pairs.ts";
 
+/** What it takes of an estate. */
+export type Workers = Pick<Estate, "stopAccepting" | "acceptAgain" | "depart" | "adopt">;
+
 interface Standing {
   readonly moving: MovingSession;
   readonly pair: Pair;
@@ -41,7 +44,7 @@ export interface LeftOut {
 }
 
 export class StandingSessions {
-  readonly #estate: Estate;
+  readonly #estate: Workers;
   readonly #guard: NftGuard;
   readonly #kit: RepairKit;
   readonly #sessions: readonly Standing[];
@@ -50,7 +53,7 @@ export class StandingSessions {
   readonly #sinceMs: number;
 
   private constructor(
-    estate: Estate,
+    estate: Workers,
     guard: NftGuard,
     kit: RepairKit,
     sessions: readonly Standing[],
@@ -67,7 +70,7 @@ export class StandingSessions {
    * Stops accepting and has every session stand still. The guard stays the caller's and must outlive the result. Rejects
    * with GuardError, RepairError ACCEL_REPAIR_DENIED; everything goes on as before then.
    */
-  static async gather(estate: Estate, guard: NftGuard): Promise<StandingSessions> {
+  static async gather(estate: Workers, guard: NftGuard): Promise<StandingSessions> {
     const sinceMs = performance.now();
     const gathered: MovingSession[] = [];
     const kit = new RepairKit(guard.lasting(limits.GUARD_LIFETIME_S));
@@ -173,7 +176,7 @@ export class StandingSessions {
 }
 
 /** Collects into `gathered`, so that they can go on if it fails. */
-async function takeOut(estate: Estate, gathered: MovingSession[]): Promise<void> {
+async function takeOut(estate: Workers, gathered: MovingSession[]): Promise<void> {
   const deadlineMs = performance.now() + limits.DEPART_LIMIT_MS;
   for (;;) {
     const { sessions, left } = await estate.depart(Number.MAX_SAFE_INTEGER);

@@ -9,7 +9,7 @@ import { AdminServer } from "../admin/server.ts";
 import { removeSocket } from "../admin/socket.ts";
 import type { KeyedAddress } from "../args.ts";
 import { becomeUser, mustBecome } from "../become-user.ts";
-import { type Checkpoint, checkpoint, restoreCheckpoint } from "../checkpoint/checkpoint.ts";
+import { type Checkpoint, checkpoint, prepareGuard, restoreCheckpoint } from "../checkpoint/checkpoint.ts";
 import { readImages } from "../checkpoint/images/image-file.ts";
 import type { SessionImage } from "../checkpoint/images/image-schema.ts";
 import { AccelproxyError, StartError } from "../errors.ts";
@@ -199,6 +199,7 @@ class Foreground {
     const heritage =
       channel === undefined ? await this.#receiver() : await Successor.begin(channel, upgradeLog);
     const onFatal = (error: Error) => this.#fail(error, "a thread ended");
+    if (config.admin !== null) prepareGuard();
     this.#runtime = await Runtime.start({
       ...{ configFile, config, log, events: this.#events, accelerate, heritage, onFatal },
       ...{ passed: this.#passed, files: this.#files, manager: this.#manager },
@@ -212,6 +213,7 @@ class Foreground {
     }
     this.#closeUnwanted();
     this.#restore(this.#runtime);
+    if (config.admin !== null) prepareGuard(); // another, where that was needed for sessions that came
     if (this.#isEnding) await this.#runtime.closeNow();
     else if (this.#stops > 0) await this.#drain();
     else {
@@ -325,12 +327,13 @@ class Foreground {
     const log = this.#log.child({ component: "checkpoint" });
     try {
       const done = await runtime.alone(() =>
-        "dir" in goal ? checkpoint(runtime.estate, goal.dir) : move(runtime.estate, goal.to),
+        "dir" in goal ? checkpoint(runtime.estate, goal.dir) : move(runtime.estate, goal.to, log),
       );
       log.info({ ...done }, "all sessions are away, ending");
       return { done, end: () => void this.#close(EXIT.done) };
     } catch (err) {
       this.#isLeaving = false;
+      prepareGuard();
       log.error({ err }, "no checkpoint, sessions go on");
       if (this.#stops > 0) this.#drain().catch((error: unknown) => this.#fail(error, "drain failed"));
       throw err;

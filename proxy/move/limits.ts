@@ -2,6 +2,8 @@
 
 /** Sessions in a message. */
 export const BATCH = 32;
+/** Batches that are moved for practice: the first takes ten times as long as the last. */
+export const REHEARSALS = 24;
 /** Of a message: a batch with full queues of the largest windows does not fit, and is refused. */
 export const FRAME_MAX = 1 << 30;
 /** What is read before it is looked at. */

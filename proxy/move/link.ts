@@ -7,6 +7,7 @@ import { keyFiles } from "../checkpoint/keys.ts";
 import { AccelproxyError, errorSymbol } from "../errors.ts";
 import { FRAME_MAX, HEADER_SIZE } from "./limits.ts";
 import { type Message, messageSchema } from "./messages.ts";
+import { sharedLists, shareLists } from "./shared-lists.ts";
 
 export class MoveError extends AccelproxyError {
   override readonly name = "MoveError";
@@ -28,6 +29,28 @@ export function tlsOptions(dir: string) {
   }
 }
 
+export function encodeMessage(message: Message): Uint8Array {
+  return encode(message.kind === "sessions" ? { ...message, images: shareLists(message.images) } : message);
+}
+
+/** A message of one of these kinds. Throws MoveError for others; what cborg throws. */
+export function parseMessage<K extends Message["kind"]>(
+  body: Uint8Array,
+  kinds: readonly K[],
+): Extract<Message, { kind: K }> {
+  const parsed = messageSchema.safeParse(decode(body, sharedLists()));
+  if (!parsed.success) {
+    const [issue] = parsed.error.issues;
+    throw new MoveError(`a message that is wrong at ${issue?.path.join(".")}: ${issue?.message}`);
+  }
+  const { data } = parsed;
+  if (data.kind === "refused") throw new MoveError(`the other host refuses: ${data.why}`);
+  if (!(kinds as readonly string[]).includes(data.kind)) {
+    throw new MoveError(`${data.kind} where ${kinds.join(" or ")} should be`);
+  }
+  return data as Extract<Message, { kind: K }>;
+}
+
 export class MoveLink {
   readonly #socket: TLSSocket;
   readonly #chunks: AsyncIterator<Buffer>;
@@ -43,7 +66,7 @@ export class MoveLink {
 
   /** Resolves when the message is on its way. Rejects with MoveError. */
   async send(message: Message): Promise<void> {
-    const body = encode(message);
+    const body = encodeMessage(message);
     if (body.length > FRAME_MAX) throw new MoveError(`a message of ${body.length} bytes`);
     const header = Buffer.alloc(HEADER_SIZE);
     header.writeUInt32BE(body.length);
@@ -51,8 +74,16 @@ export class MoveLink {
     this.#socket.write(header);
     const isRoom = this.#socket.write(body);
     this.#socket.uncork();
-    if (!isRoom) await once(this.#socket, "drain").catch(lost);
+    if (!isRoom && !this.#socket.destroyed) await this.#drainedOrClosed().catch(lost);
     if (this.#socket.destroyed) lost();
+  }
+
+  /** A socket that is closed without an error never drains. */
+  async #drainedOrClosed(): Promise<void> {
+    const waiting = new AbortController();
+    const { signal } = waiting;
+    const events = ["drain", "close"].map((event) => once(this.#socket, event, { signal }));
+    await Promise.race(events).finally(() => waiting.abort());
   }
 
   /** The next message of this kind. Rejects with MoveError when another comes, or none within `limitMs`. */
@@ -64,17 +95,7 @@ export class MoveLink {
     try {
       const length = (await this.#read(HEADER_SIZE)).readUInt32BE();
       if (length > FRAME_MAX) throw new MoveError(`a message of ${length} bytes`);
-      const parsed = messageSchema.safeParse(decode(await this.#read(length)));
-      if (!parsed.success) {
-        const [issue] = parsed.error.issues;
-        throw new MoveError(`a message that is wrong at ${issue?.path.join(".")}: ${issue?.message}`);
-      }
-      const { data } = parsed;
-      if (data.kind === "refused") throw new MoveError(`the other host refuses: ${data.why}`);
-      if (!(kinds as readonly string[]).includes(data.kind)) {
-        throw new MoveError(`${data.kind} where ${kinds.join(" or ")} should be`);
-      }
-      return data as Extract<Message, { kind: K }>;
+      return parseMessage(await this.#read(length), kinds);
     } catch (error) {
       if (error instanceof MoveError) throw error;
       return lost(error);

@@ -10,12 +10,13 @@
  *                 │             │ their addresses, then goes on         │                    │
  *
  * "Peers see the end" is when a guard's time is over: both guards have one. A frame is its length, u32 BE, and CBOR.
+ * Both rehearse between hello and ready (rehearsal.ts).
  */
 import * as z from "zod";
 import { sessionSchema } from "../checkpoint/images/image-schema.ts";
 import { BATCH } from "./limits.ts";
 
-export const PROTOCOL_VERSION = 2;
+export const PROTOCOL_VERSION = 3;
 
 const count = z.int().min(0);
 const line = z.string().max(1_000);

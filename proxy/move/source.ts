@@ -1,6 +1,7 @@
 /** The host that sessions leave: freezes them, sends them, and lets go when the other host has all of them. */
 import { once } from "node:events";
 import { connect } from "node:tls";
+import type { Logger } from "pino";
 import { type Checkpoint, openGuard, rethrow } from "../checkpoint/checkpoint.ts";
 import type { SessionImage } from "../checkpoint/images/image-schema.ts";
 import { KEYS_NAME } from "../checkpoint/keys.ts";
@@ -11,6 +12,7 @@ import { version } from "../version.ts";
 import * as limits from "./limits.ts";
 import { MoveError, MoveLink, tlsOptions } from "./link.ts";
 import { PROTOCOL_VERSION } from "./messages.ts";
+import { rehearse } from "./rehearsal.ts";
 
 export interface MoveRequest {
   readonly host: string;
@@ -23,12 +25,15 @@ export interface MoveRequest {
  * Gives every session to an accelproxy that receives. From its return on they are the other's, which waits for their
  * addresses: take them away from this host. Rejects with AccelproxyError, and everything goes on.
  */
-export async function move(estate: Estate, request: MoveRequest): Promise<Checkpoint> {
+export async function move(estate: Estate, request: MoveRequest, log: Logger): Promise<Checkpoint> {
   using guard = openGuard();
   const link = await dial(request);
   try {
     await link.send({ kind: "hello", version: PROTOCOL_VERSION, program: version });
-    await link.receive(limits.ANSWER_LIMIT, "ready");
+    const ready = link.receive(limits.ANSWER_LIMIT, "ready");
+    ready.catch(() => {}); // whoever awaits it is told
+    await rehearse(guard, log).catch(rethrow);
+    await ready;
     const startedMs = performance.now();
     const standing = await StandingSessions.gather(estate, guard).catch(rethrow);
     try {

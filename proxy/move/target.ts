@@ -20,6 +20,7 @@ import { version } from "../version.ts";
 import * as limits from "./limits.ts";
 import { MoveError, MoveLink, tlsOptions } from "./link.ts";
 import { PROTOCOL_VERSION } from "./messages.ts";
+import { rehearse } from "./rehearsal.ts";
 
 export interface TargetOptions {
   readonly host: string;
@@ -114,9 +115,10 @@ export class MoveTarget implements Heritage {
       await link.send({ kind: "refused", why: `it speaks version ${PROTOCOL_VERSION}, not ${theirs}` });
       throw new MoveError(`accelproxy ${program} speaks version ${theirs}, not ${PROTOCOL_VERSION}`);
     }
-    await link.send({ kind: "ready", program: version });
     const returning = new ReturningSessions(this.#guard, this.#log, GUARD_LIFETIME_S);
     try {
+      await rehearse(this.#guard, this.#log);
+      await link.send({ kind: "ready", program: version });
       const sessions = await this.#stage(link, returning);
       await link.send({ kind: "staged" });
       const gone = await link.receive(limits.ANSWER_LIMIT, "gone");

@@ -34,12 +34,17 @@ const RECORD: SessionRecord = {
   connectLeftMs: 0.5,
 };
 
-/** Writes and reads batches of sessions that do not exist. */
-export function rehearse(): void {
-  const records = Array.from({ length: BATCH }, (_, index) => ({
+/** Of sessions that do not exist, in the states that most are in. */
+export function rehearsalRecords(length: number): SessionRecord[] {
+  return Array.from({ length }, (_, index) => ({
     ...RECORD,
     ...(index % 2 === 0 && { state: "open" as const, lease: undefined, firstByteAgeMs: undefined }),
   }));
+}
+
+/** Writes and reads batches of sessions. */
+export function rehearse(): void {
+  const records = rehearsalRecords(BATCH);
   for (let turn = 0; turn < REHEARSALS; turn++) {
     const message: Message = { kind: "sessions", sinceMs: turn, records };
     messageSchema.parse(decode(encode(message)));
