@@ -100,9 +100,13 @@ export class KeeperHandle {
     const worker = new Worker(script, { workerData: data });
     worker.on("error", onCrash);
     const wakeFd = await new Promise<number>((resolve, reject) => {
-      worker.once("message", (message: FromKeeper) => {
-        if (message.kind === "started") resolve(message.wakeFd);
-      });
+      const onMessage = (message: FromKeeper): void => {
+        if (message.kind === "log") log[message.level](message.fields, message.message);
+        if (message.kind !== "started") return;
+        worker.off("message", onMessage);
+        resolve(message.wakeFd);
+      };
+      worker.on("message", onMessage);
       worker.once("error", reject);
     });
     const share = { table: data.table, signal: data.signal, wakeFd, mark };
