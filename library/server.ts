@@ -62,10 +62,13 @@ export class Server {
     };
   }
 
-  /** An established socket, or undefined: connect in the ordinary way. See LeasedSocket for `silenceMaxMs`. */
+  /**
+   * An established socket, or undefined: connect in the ordinary way. See LeasedSocket for `silenceMaxMs`. Whatever is
+   * written to it first must be provable to have arrived, since nobody says here that it may be repeated.
+   */
   take(silenceMaxMs: number): LeasedSocket | undefined {
     if (performance.now() < this.#distrustedUntilMs) return undefined;
-    const lease = this.taker.take();
+    const lease = this.taker.take(true);
     if (lease === undefined) return undefined;
     this.#onLeases(1);
     try {

@@ -72,9 +72,13 @@ export class Taker {
    * An established socket to the pool's server, or undefined when none is ready: connect in the ordinary
    * way then. Counts a hit or a miss and wakes the keeper. Sends nothing (to cookie servers, one packet to
    * ourselves). Never throws: what goes wrong with one entry makes it a miss.
+   *
+   * An entry whose SYN is on its way again is the second choice, and none for who `needsProof`. If the upstream has
+   * forgotten it, that SYN opens another half-open, whose SYN-ACK meets our socket, which answers with an ACK: the RST
+   * for the first flight no longer proves what it would have proved, and the client gets it.
    */
-  take(): Lease | undefined {
-    const lease = this.block.get("paused") === 1 ? undefined : this.#takeReady();
+  take(needsProof = false): Lease | undefined {
+    const lease = this.block.get("paused") === 1 ? undefined : this.#takeReady(needsProof);
     this.block.add(lease ? "hits" : "misses");
     this.#signal.touch(this.block.isShort);
     return lease;
@@ -139,14 +143,9 @@ export class Taker {
     this.block.add("replays");
   }
 
-  /**
-   * An entry whose SYN is on its way again is the second choice. If the upstream has forgotten it, that SYN
-   * opens another half-open, whose SYN-ACK meets our socket, which answers with an ACK: the RST for the first
-   * flight no longer proves what it would have proved, and the client gets it.
-   */
-  #takeReady(): Lease | undefined {
+  #takeReady(needsProof: boolean): Lease | undefined {
     if (this.block.get("ready") === 0) return undefined;
-    return this.#takeFirst(true) ?? this.#takeFirst(false);
+    return this.#takeFirst(true) ?? (needsProof ? undefined : this.#takeFirst(false));
   }
 
   #takeFirst(answered: boolean): Lease | undefined {
