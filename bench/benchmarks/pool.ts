@@ -54,7 +54,7 @@ export const pool: Benchmark = {
 
 /** Rows of holding `count` half-opens; each round in a lab and a process of its own. */
 async function holding(context: BenchContext, count: number): Promise<Row[]> {
-  const [rounds, restSeconds] = context.quick ? [1, 4] : [5, 10];
+  const [rounds, restSeconds] = context.quick ? [1, 4] : [3, 10];
   const held: Held[] = [];
   const takesUs: number[] = [];
   for (let round = 0; round < rounds; round++) {

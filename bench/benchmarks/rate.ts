@@ -145,7 +145,7 @@ export async function atConcurrency(
   clients: number,
   reference = BASELINE,
 ): Promise<Row[]> {
-  const [rounds, connections] = context.quick ? [3, 3_000] : [7, 20_000];
+  const [rounds, connections] = context.quick ? [3, 3_000] : [5, 12_000];
   const count = clients === 1 ? connections / 4 : connections;
   const name = `${clients} ${clients === 1 ? "client" : "clients"} on loopback`;
   // The first thousand connections of a process are not like the others.

@@ -28,7 +28,7 @@ export const repair: Benchmark = {
   name: "repair",
   async run(context) {
     const lab = await context.lab({ hosts: ["box"] });
-    const rounds = context.quick ? 120 : 2_000;
+    const rounds = context.quick ? 120 : 1_000;
     const program = buildC(context);
     const script = new URL("../repair/restore-program", import.meta.url);
     const args = [String(rounds), ...(program === undefined ? [] : [program])];

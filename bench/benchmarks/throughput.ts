@@ -62,7 +62,7 @@ export const throughput: Benchmark = {
 
 async function inDirection(context: BenchContext, direction: Direction): Promise<Row[]> {
   // Of each round, all streams together.
-  const [totalBytes, rounds] = context.quick ? [GIB / 4, 3] : [GIB, 7];
+  const [totalBytes, rounds] = context.quick ? [GIB / 4, 3] : [GIB, 5];
   const loads = STREAMS.map((streams) => ({ direction, streams, length: totalBytes / TURNS / streams }));
   const files = direction === "down" ? [CHECKED_BYTES, ...loads.map(({ length }) => length)] : [];
   const { lab, host, origin, peers } = await startLoopback(context, PEERS, files);
