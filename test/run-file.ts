@@ -34,7 +34,7 @@ export interface Ending {
   readonly output: string;
 }
 
-const FILE_DEADLINE_MS = 120_000;
+const FILE_DEADLINE_MS = 240_000;
 const CHECK_DEADLINE_MS = 180_000;
 const OUTPUT_BYTES_MAX = 4 << 20;
 /** How long after a process ended its output may stay open in a descendant that left the group. */

@@ -145,11 +145,11 @@ export async function atConcurrency(
   clients: number,
   reference = BASELINE,
 ): Promise<Row[]> {
-  const [rounds, connections] = context.quick ? [3, 3_000] : [5, 12_000];
+  const [rounds, connections] = context.quick ? [3, 2_000] : [5, 12_000];
   const count = clients === 1 ? connections / 4 : connections;
   const name = `${clients} ${clients === 1 ? "client" : "clients"} on loopback`;
   // The first thousand connections of a process are not like the others.
-  for (const { port } of subjects) await runAb(host, port, clients, 2_000);
+  for (const { port } of subjects) await runAb(host, port, clients, Math.min(count, 2_000));
   const observed = await alternate(subjects, rounds, (subject) => observe(host, subject, clients, count));
   return (Object.keys(UNITS) as (keyof Observation)[]).flatMap((metric) => {
     const all = samplesOf(observed, metric);

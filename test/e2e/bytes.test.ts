@@ -1,5 +1,4 @@
 // drivers: io_uring, epoll
-// deadline: 120s
 // Goal: what one side sends is what the other receives, however much, in whatever pieces, and however slowly it is
 // read; and none of it piles up in the proxy.
 // Method: pseudo-random bytes to an echoing upstream 10 ms away, compared by SHA-256; a peer that stops reading.

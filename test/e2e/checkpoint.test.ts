@@ -1,4 +1,3 @@
-// deadline: 240s
 // Goal: a proxy can be put away and come back, and no session ends: no byte is lost or doubled, in half-closed ones
 // too. What fails leaves all sessions as they were, or puts an end to them that peers see; never a rule.
 // Method: the built program in the lab under sessions that check every byte; directories that cannot be written,

@@ -1,5 +1,4 @@
 // drivers: io_uring, epoll
-// deadline: 120s
 // Goal: however one side ends, the other learns it as it was: a FIN as a FIN with the other direction going on, a
 // reset as a reset; and every wait has its limit.
 // Method: client, proxy and upstream on three hosts of a lab, so that both connections can be captured. The

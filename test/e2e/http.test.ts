@@ -1,4 +1,3 @@
-// deadline: 120s
 // alone
 // Goal: through an http listener a fresh request costs one round trip, two to a TLS upstream, and half-opens that the
 // upstream forgot are no error: every request is answered, and processed once.

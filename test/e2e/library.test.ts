@@ -1,4 +1,3 @@
-// deadline: 120s
 // alone
 // Goal: over the library a fresh request costs one round trip less, plain and over TLS, and a half-open that the server
 // forgot is no error: every request is answered, and processed once.

@@ -1,6 +1,5 @@
 // Goal: a socket made of a half-open is the socket an ordinary connection on that path would be, on both ends.
 // Method: one of each at the same time; ss(8) on both hosts after the first response; the SYNs byte for byte.
-// deadline: 90s
 import { join } from "node:path";
 import { isDeepStrictEqual } from "node:util";
 import { suite } from "uvu";

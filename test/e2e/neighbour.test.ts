@@ -2,7 +2,6 @@
 // drivers: io_uring, epoll
 // Goal: half-opens harm nobody: not the clients of other upstreams, not the upstream's other clients.
 // Method: the proxy and a server in the lab; what it holds is read from the server's kernel and from captures.
-// deadline: 90s
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";

@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: the page for people shows what the proxy does while it does it, in a real browser, to everybody: at a desk and
 // on a phone, light and dark, by keyboard, without JavaScript, and without a word to any other host.
 // Method: Chromium on a proxy between two hosts 40 ms apart, under load; axe-core judges what it shows.

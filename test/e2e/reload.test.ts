@@ -1,4 +1,3 @@
-// deadline: 120s
 // drivers: io_uring, epoll
 // Goal: a reload refuses nobody and leaves nothing behind: no failed connection, no descriptor, thread, timer or
 // half-open more than before. A short version of the soak of the same name.

@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: connections that stream both ways at full speed survive checkpoints at random moments: every byte once and
 // in order, no reset, no FIN, and on the wire no clock or window edge that goes back.
 // Method: sockets between two hosts of the lab; one end of all is frozen, dumped, closed and restored, while the

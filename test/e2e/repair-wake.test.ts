@@ -1,5 +1,4 @@
 // alone
-// deadline: 120s
 // Goal: after ten seconds frozen, with the peer's timer backed off, its data flows within 2 RTT + 20 ms of resume(),
 // with and without SACK, over IPv4 and IPv6.
 // Method: peers on another host of the lab that keep writing; the time from resume() to the first byte that was not

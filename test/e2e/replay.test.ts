@@ -1,5 +1,4 @@
 // drivers: io_uring, epoll
-// deadline: 120s
 // Goal: a first flight is sent again when, and only when, it is proven that the upstream has never seen it.
 // Method: an upstream forgets its half-opens between their SYN and their use; others read a request and end the
 // connection while the lab loses, delays or reorders the news. The upstreams count requests by their numbers.

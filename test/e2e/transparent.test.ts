@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: a client that knows of nothing is accelerated by a gateway, and by its own host; what intercepts goes as it came.
 // Method: a lab with a client, a gateway and three origins 20 ms behind it; curl on the client asks addresses of both
 // families, by TPROXY and by REDIRECT. That a later visit took a half-open is counted; how long it took is measured by the soak.

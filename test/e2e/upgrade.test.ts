@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: SIGUSR2 replaces the process and nobody notices: no session ends, no byte is lost or doubled, no client is
 // turned away; a new process that fails leaves the old one as it was.
 // Method: the built program in the lab under long sessions that check every byte and new connections at a rate; new

@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: undici and Node's agents give the same results over our connections as over their own.
 // Method: one table of cases, run with the default connector and with ours, against real servers in a namespace of our
 // own. For ours half-opens are ready, and a case that none of them served fails.

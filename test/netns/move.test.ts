@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: every session moves to another host with its addresses, and no byte is lost or doubled; a target that refuses, or
 // that nobody trusts, leaves all of them where they are.
 // Method: three hosts on a bridge in namespaces of our own, the built program on two of them, sessions from and to the

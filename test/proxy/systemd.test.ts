@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: what a service manager sees: readiness, reloads, the end, a watchdog that beats only while the threads answer,
 // the process an upgrade leaves it with, and sockets that it opened itself.
 // Method: the command line as a service manager starts it, between real sockets. The manager is this test.

@@ -1,4 +1,3 @@
-// deadline: 180s
 // Goal: `user:` leaves a process that was started as root with two capabilities and nothing else of root, in every
 // thread, with the listeners, the admin interface and the eBPF filters that only root could open.
 // Method: the command line between real sockets on loopback; what the process is, the kernel says (/proc), and what it

@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: a client gets the certificate for the name it asks for; what SIGHUP finds in the files is used from then on, and
 // what it cannot use changes nothing and is said; TLS to the upstream is checked.
 // Method: certificates made with openssl, real TLS clients, a TLS upstream.

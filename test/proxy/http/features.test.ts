@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: what HTTP has beyond a request and its answer goes through: streams, 1xx, trailers, upgrades, ends; and errors
 // of either side are what the other one hears.
 // Method: real sockets on loopback; the upstream is Node's server where it must be right, and raw bytes where not.

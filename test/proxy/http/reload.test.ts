@@ -1,4 +1,3 @@
-// deadline: 120s
 // Goal: a reload refuses nobody of an http listener: who comes while it changes its mode, its TLS or its address, and who
 // waits in the backlog of one that goes.
 // Method: real clients in a row, a request each, while two configurations are loaded in turn; a client whom nobody has
