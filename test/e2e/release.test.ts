@@ -72,7 +72,10 @@ release("given SIGTERM under load, then no half-open of ours is left", async ({ 
   const proxy = await start(world);
   const load = Array.from({ length: 20 }, () => client.request("127.0.0.1", proxy.port("p8080")));
   // Who comes while a listener closes is turned away by the kernel, here as anywhere.
-  await proxy.until("all were let in", async () => (await proxy.status()).listeners[0]!.total === load.length);
+  await proxy.until(
+    "all were let in",
+    async () => (await proxy.status()).listeners[0]!.total === load.length,
+  );
   assert.ok((await farSockets(world, "syn-recv")).length >= 8);
   assert.is(await proxy.stop(), 0);
   for (const { error } of await Promise.all(load)) assert.is(error, undefined);
