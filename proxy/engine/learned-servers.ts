@@ -9,7 +9,13 @@
  */
 import { networkInterfaces } from "node:os";
 import type { Target } from "../../config/networks.ts";
-import { type Endpoint, formatAddress, formatEndpoint, parseAddress } from "../../native/address.ts";
+import {
+  type Endpoint,
+  formatAddress,
+  formatEndpoint,
+  parseAddress,
+  parseEndpoint,
+} from "../../native/address.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { originalDestination } from "../../native/net/transparent.ts";
 import { readEnd } from "../../native/repair/socket-reader.ts";
@@ -85,7 +91,7 @@ export class LearnedServers implements ServerChoice {
     this.line = line;
     this.#services = services;
     const servers = share.servers.map((server) => {
-      const known = before === undefined ? undefined : before.#pooled.get(keyOf(server.endpoint));
+      const known = before === undefined ? undefined : before.#pooled.get(formatEndpoint(server.endpoint));
       return known?.taker?.share.id === server.pool?.id && known ? known : serverOf(server, takers);
     });
     this.#pooled = new Map(servers.map((server) => [server.name, server]));
@@ -108,16 +114,15 @@ export class LearnedServers implements ServerChoice {
       return undefined;
     }
     if (!transparent.accelerates(destination)) return plainServer(destination);
-    const pooled = this.#pooled.get(keyOf(destination));
+    const pooled = this.#pooled.get(formatEndpoint(destination));
     if (pooled === undefined) this.#services.onVisited(this.name, destination);
     return pooled ?? plainServer(destination);
   }
 
   named(name: string | undefined): Server | undefined {
     if (name === undefined) return undefined;
-    const at = name.lastIndexOf("#");
-    const endpoint = { address: name.slice(0, at), port: Number(name.slice(at + 1)) };
-    return this.#pooled.get(name) ?? plainServer(endpoint);
+    const endpoint = parseEndpoint(name);
+    return this.#pooled.get(name) ?? (endpoint && plainServer(endpoint));
   }
 
   // Servers that clients chose are not balanced: how they are is for their clients to see.
@@ -139,13 +144,11 @@ export class LearnedServers implements ServerChoice {
       return "it is for the listener itself";
     }
     const peer = peerOf(client);
-    if (!peer || !this.#services.ownConnections?.has(peer.port, destinationHash(keyOf(destination))))
+    if (!peer || !this.#services.ownConnections?.has(peer.port, destinationHash(formatEndpoint(destination))))
       return undefined;
     return isHere(formatAddress(peer.address)) ? "it is our own" : undefined;
   }
 }
-
-const keyOf = ({ address, port }: Endpoint): string => `${address}#${port}`;
 
 /** Nobody asks after it. */
 const NO_STATE = new SharedArrayBuffer(256);

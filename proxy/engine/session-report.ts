@@ -48,7 +48,7 @@ export class SessionTimes {
     ending: Pick<SessionReport, "path" | "end" | "endedMs">,
   ): SessionReport {
     return {
-      ...{ listener: share.name, upstream: upstream.name, server: server?.label },
+      ...{ listener: share.name, upstream: upstream.name, server: server?.name },
       beganMs: this.beganMs,
       attachedMs: this.attachedMs || undefined,
       connectedMs: this.connectedMs || undefined,

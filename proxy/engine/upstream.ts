@@ -19,8 +19,6 @@ export interface Server extends BalancedServer {
   readonly endpoint: Endpoint;
   /** What the configuration calls it, if that is a name. */
   readonly hostName: string | undefined;
-  /** As people know it, "IP:PORT" or "[V6]:PORT". */
-  readonly label: string;
   readonly family: 4 | 6;
   readonly sockaddr: Uint8Array;
   readonly taker: Taker | undefined;
@@ -90,10 +88,9 @@ export class UpstreamServers extends Balancer<Server> implements ServerChoice {
 export function serverOf(share: ServerShare, takers: TakerFactory | undefined): Server {
   const { endpoint, hostName, weight, maxConnections, pool, state } = share;
   return {
-    name: `${endpoint.address}#${endpoint.port}`,
+    name: formatEndpoint(endpoint),
     endpoint,
     hostName,
-    label: formatEndpoint(endpoint),
     family: parseAddress(endpoint.address)?.length === 16 ? 6 : 4,
     sockaddr: encodeSockaddr(endpoint),
     weight,

@@ -11,7 +11,7 @@ const RECORD: SessionRecord = {
   state: "unproven",
   listener: "rehearsal",
   upstream: "rehearsal",
-  server: "192.0.2.1#80",
+  server: "192.0.2.1:80",
   lease: { entry: 0, port: 1, verdict: "none" },
   path: "accelerated",
   proof: {
