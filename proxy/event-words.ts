@@ -60,6 +60,9 @@ const WORDS: Readonly<Record<string, (fields: Fields) => string>> = {
   draining: ({ active }) => `Draining: ${count(active, "session", "sessions")} left`,
 };
 
+/** The messages that become sentences. */
+export const EVENT_MESSAGES: readonly string[] = Object.keys(WORDS);
+
 function place({ upstream, server }: Fields): string {
   return `${shown(upstream)} at ${shown(server)}`;
 }

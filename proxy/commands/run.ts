@@ -72,6 +72,15 @@ const LEAVE_LIMIT_MS = REST_TIME_WAIT - 1_000;
 /** For closing what is left; it is a few system calls. */
 const CLOSE_TIMEOUT_MS = 1_000;
 
+/** What ends the run at once, and is a bug. */
+type Failure =
+  | "uncaught error"
+  | "a thread ended"
+  | "start failed"
+  | "drain failed"
+  | "reload failed"
+  | "upgrade failed";
+
 /** `accelproxy --config FILE`: runs until a signal or a failure ends it. Only one run per process. */
 export async function run(options: RunOptions, output: Output): Promise<RunResult> {
   const passed = new Passed(options.passed);
@@ -388,7 +397,7 @@ class Foreground {
     void this.#close(EXIT.failed);
   }
 
-  #fail(error: unknown, message: string): void {
+  #fail(error: unknown, message: Failure): void {
     if (this.#isEnding) return;
     const err = error instanceof Error ? error : new Error(String(error));
     this.#log.fatal({ err }, message);

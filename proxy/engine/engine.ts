@@ -320,7 +320,7 @@ export class Engine implements SessionServices, CompletionHandler, LearnedServic
   warnShortage(errno: number): void {
     if (this.#shortages.due(nowMs()) === undefined) return;
     const fields = { code: errnoCode(errno), sessions: this.sessionCount };
-    this.log.warn(fields, "no descriptor or memory for a connection (see the limits in docs/operating.md)");
+    this.log.warn(fields, "no descriptor or memory for a connection (see docs/operating/tune.md)");
   }
 
   warnStuck(slot: number): void {

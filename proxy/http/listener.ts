@@ -4,6 +4,7 @@ import { type IncomingMessage, type Server, ServerResponse } from "node:http";
 import type { Socket } from "node:net";
 import { createSecureContext, type SecureContext, TLSSocket } from "node:tls";
 import { Gate } from "../../pool/gate.ts";
+import type { Logger } from "../../pool/logger.ts";
 import { COUNT, type EngineCounters } from "../engine/counters.ts";
 import type { ListenerShare } from "../engine/messages.ts";
 import type { ConnectionPath } from "../status.ts";
@@ -24,8 +25,7 @@ export interface ListenerServices {
   upstream(name: string): HttpUpstream | undefined;
   /** A request has ended. */
   onRequest(fields: object): void;
-  /** Something went wrong that is nobody's request. */
-  onProblem(fields: object, message: string): void;
+  readonly log: Logger;
   /** A client's connection has ended. */
   onClientGone(): void;
 }
@@ -77,7 +77,7 @@ export class HttpListener {
       fd: share.fd,
       gates: [this.#gate, services.descriptors],
       onClient: (socket) => this.#onClient(socket),
-      onError: (err) => services.onProblem({ err, listener: share.name }, "a client was not accepted"),
+      onError: (err) => services.log.warn({ err, listener: share.name }, "a client was not accepted"),
     });
   }
 

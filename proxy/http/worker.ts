@@ -57,7 +57,7 @@ class HttpWorker {
       onRequest: (fields) => {
         if (isLogged) access.info(fields, "request");
       },
-      onProblem: (fields, message) => this.#log.warn(fields, message),
+      log: this.#log,
       onClientGone: () => this.#onClientGone(),
     };
     // Gates wake threads by writing to a descriptor. Node waits for sockets, not for eventfds.

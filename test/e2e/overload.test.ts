@@ -14,7 +14,7 @@ import { type ProxyProcess, World } from "./world.ts";
 const RTT_MS = 2;
 const PORT = 8080;
 const OPEN_FILES = 320;
-const WAITING = "no descriptor or memory for a connection (see the limits in docs/operating.md)";
+const WAITING = "no descriptor or memory for a connection (see docs/operating/tune.md)";
 
 interface Context {
   world: World;
