@@ -1,4 +1,4 @@
-// docs/configuration.md and config/example.yaml are written by hand; this keeps them complete and true.
+// docs/operating/configure.md and config/example.yaml are written by hand; this keeps them complete and true.
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -7,7 +7,7 @@ import { formatProblem } from "../../config/problems.ts";
 import { keysByPlace } from "../../config/schema.ts";
 
 const root = new URL("../../", import.meta.url);
-const manual = readFileSync(new URL("docs/configuration.md", root), "utf8");
+const manual = readFileSync(new URL("docs/operating/configure.md", root), "utf8");
 const example = readFileSync(new URL("config/example.yaml", root), "utf8");
 
 const titles: Readonly<Record<string, string>> = {
