@@ -356,6 +356,7 @@ export class Destination {
   #sendSyn(entry: LiveEntry, nowMs: number, counted = true): void {
     if (counted) this.#bucket.take(nowMs);
     entry.sentAtMs = nowMs;
+    this.block.add("syns");
     this.#services.table.set(entry.index, ENTRY.synAt, nowMs | 0);
     this.#services.wire.syn(entry.index, this, this.#services.synOptions);
   }
@@ -452,14 +453,12 @@ export class Destination {
   #pause(nowMs: number): void {
     const pauseMs = this.#health.pause(nowMs);
     this.block.set("paused", 1);
-    this.block.set("settled", 1);
     this.block.add("blackholes");
     this.release(nowMs);
     this.#news.blackholed(pauseMs);
   }
 
   #backOff(nowMs: number, reason: string): void {
-    this.block.set("settled", 1);
     if (!this.#health.isOpen) return;
     this.#health.backOff(nowMs);
     this.#news.paused(reason, nowMs);
@@ -494,5 +493,8 @@ export class Destination {
 
   #publishCounts(): void {
     this.block.set("halfOpen", this.#bucket.hold(this.#held()));
+    this.block.set("ceiling", this.#health.learntCeiling);
+    this.block.set("closed", this.#health.isOpen ? 0 : 1);
+    if (!this.#health.isOpen) this.block.set("settled", 1);
   }
 }

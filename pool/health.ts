@@ -54,6 +54,11 @@ export class Health {
     return this.#failures > 0 ? Math.min(1, this.#ceiling) : this.#ceiling;
   }
 
+  /** What the configuration allows, or less since SYNs were dropped. */
+  get learntCeiling(): number {
+    return this.#ceiling;
+  }
+
   /** True when the ceiling is below what the configuration allows. */
   get isLowered(): boolean {
     return this.#ceiling < this.#max;

@@ -19,6 +19,8 @@ export const BLOCK = {
   settled: 7, // 1: was filled once, or found unreachable
   oldest: 8, // the slot where the oldest offer may be
   silentFlights: 9, // first flights in a row that nobody acknowledged
+  ceiling: 10, // the most entries there may be: the configuration's max, or less since SYNs were dropped
+  closed: 11, // 1: nothing is opened for now
   hits: 16,
   misses: 17,
   replays: 18,
@@ -30,6 +32,7 @@ export const BLOCK = {
   released: 24,
   cookieSightings: 25,
   blackholes: 26,
+  syns: 27, // sent, repetitions included
 } as const;
 export type BlockField = keyof typeof BLOCK;
 const HEADER_WORDS = 32;
@@ -47,6 +50,7 @@ export const INHERITED = [
   "released",
   "cookieSightings",
   "blackholes",
+  "syns",
 ] as const satisfies readonly BlockField[];
 export type PoolCounts = Readonly<Record<(typeof INHERITED)[number], number>>;
 

@@ -16,6 +16,8 @@ export interface Event {
   readonly times: number;
 }
 
+export type LineCounts = Readonly<Record<Event["level"], number>>;
+
 const EVENTS_MAX = 50;
 const TEXT_MAX = 400;
 const WARN = 40;
@@ -23,6 +25,12 @@ const ERROR = 50;
 
 export class RecentEvents {
   #newestFirst: readonly Event[] = [];
+  #counts: LineCounts = { info: 0, warning: 0, error: 0 };
+
+  /** How many lines there were since the start. */
+  get counts(): LineCounts {
+    return this.#counts;
+  }
 
   get newestFirst(): readonly Event[] {
     return this.#newestFirst;
@@ -32,6 +40,7 @@ export class RecentEvents {
   write(line: string): void {
     const { level, time: timeMs, msg, ...fields } = JSON.parse(line) as Line;
     const event = { timeMs, level: levelName(level), text: describe(msg, fields).slice(0, TEXT_MAX) };
+    this.#counts = { ...this.#counts, [event.level]: this.#counts[event.level] + 1 };
     const [last, ...before] = this.#newestFirst;
     const isSame = last !== undefined && last.text === event.text && last.level === event.level;
     const times = isSame ? last.times + 1 : 1;

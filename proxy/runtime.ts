@@ -79,6 +79,7 @@ export class Runtime implements ProxyView {
   #nextAdopter = 0;
   #changing: Promise<unknown> = Promise.resolve();
   #stopping = false;
+  #isReloadRefused = false;
 
   private constructor(options: RuntimeOptions, files: HttpFiles) {
     this.#options = options;
@@ -142,7 +143,17 @@ export class Runtime implements ProxyView {
   }
 
   metrics(): MetricsSnapshot {
-    return { ...this.#traffic.snapshot(), pools: this.#pools().map(poolMetrics), ...this.#balance() };
+    return {
+      ...this.#traffic.snapshot(),
+      limits: this.#listeners.all.map(({ config: { name, maxConnections } }) => ({
+        listener: name,
+        maxConnections,
+      })),
+      pools: this.#pools().map(poolMetrics),
+      ...this.#balance(),
+      logged: this.#options.events.counts,
+      isReloadRefused: this.#isReloadRefused,
+    };
   }
 
   /** Sessions now. */
@@ -424,6 +435,7 @@ export class Runtime implements ProxyView {
       this.#workers.tell({ kind: "dropUpstream", name });
     }
     this.#config = next;
+    this.#isReloadRefused = false;
     const count = (section: typeof diff.listeners | typeof diff.upstreams) =>
       section.added.length + section.changed.length + section.removed.length;
     this.#log.info(
@@ -434,6 +446,7 @@ export class Runtime implements ProxyView {
   }
 
   #refuseReload(problems: readonly string[]): ReloadResult {
+    this.#isReloadRefused = true;
     this.#log.error({ problems }, "configuration not reloaded, the old one stays");
     return { ok: false, problems };
   }

@@ -10,7 +10,7 @@ export function share(part: number): string {
   return `${(100 * part).toFixed(1)} %`;
 }
 
-/** "resting": the server refused or did not answer, so that for now the pool aims at nothing. */
+/** "resting": nobody asks for it, and `min` is 0. */
 export function poolState({
   cookies,
   paused,

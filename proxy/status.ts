@@ -2,7 +2,7 @@
 import type { Listener } from "../config/schema.ts";
 import type { Policy } from "./balance/policies.ts";
 import type { ServerCondition } from "./balance/server-state.ts";
-import type { Event } from "./events.ts";
+import type { Event, LineCounts } from "./events.ts";
 
 export const PATHS = ["accelerated", "direct", "replayed", "failed"] as const;
 /** How a session reached its upstream; counted once, when it ends. */
@@ -109,6 +109,14 @@ export interface PoolMetrics {
   readonly server: string;
   readonly halfOpen: number;
   readonly target: number;
+  /** The configuration's, and what is left of it since the upstream dropped SYNs. */
+  readonly max: number;
+  readonly ceiling: number;
+  readonly isPaused: boolean;
+  readonly isOnCookies: boolean;
+  /** SYNs sent, repetitions included, and how many there may be in a second. */
+  readonly syns: number;
+  readonly maxSynRate: number;
   readonly events: Readonly<Record<PoolEvent, number>>;
 }
 
@@ -127,11 +135,17 @@ export interface MetricsSnapshot {
     readonly bytesUpstream: number;
     readonly bytesDownstream: number;
   }[];
+  /** How many sessions each listener may have at a time. */
+  readonly limits: readonly { readonly listener: string; readonly maxConnections: number }[];
   readonly pools: readonly PoolMetrics[];
   readonly upstreams: readonly UpstreamStatus[];
   readonly servers: readonly ServerStatus[];
   readonly materialize: HistogramCounts;
   readonly firstByte: Readonly<Record<ConnectionPath, HistogramCounts>>;
+  /** Lines of the log by level, whether they were written or not. */
+  readonly logged: LineCounts;
+  /** The configuration file, as it read last, was refused. */
+  readonly isReloadRefused: boolean;
 }
 
 export type ReloadResult =

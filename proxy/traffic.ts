@@ -24,6 +24,12 @@ export interface TrafficTotals extends Pick<MetricsSnapshot, "materialize" | "fi
 const INHERITED = ["total", "bytesUpstream", "bytesDownstream", "roundTripsSaved", "secondsSaved"] as const;
 type Inherited = (typeof INHERITED)[number];
 
+/** What of a snapshot is counted here. */
+type Counted = Pick<
+  MetricsSnapshot,
+  "connections" | "saved" | "listeners" | "materialize" | "firstByte"
+>;
+
 export class Traffic {
   readonly #counters: EngineCounters[] = [];
   readonly #routes: Route[] = [];
@@ -71,7 +77,7 @@ export class Traffic {
     };
   }
 
-  snapshot(): Omit<MetricsSnapshot, "pools" | "upstreams" | "servers"> {
+  snapshot(): Counted {
     const connections = this.#routes.flatMap((route, index) =>
       PATHS.map((path) => ({ ...route, path, count: this.#sum((counters) => counters.path(index, path)) })),
     );

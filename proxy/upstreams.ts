@@ -30,6 +30,7 @@ interface LiveServer {
 export interface NamedPool extends PoolEntry {
   readonly upstream: string;
   readonly server: string;
+  readonly maxSynRate: number;
   /** It comes and goes with what clients ask for. */
   readonly isLearned: boolean;
 }
@@ -89,10 +90,10 @@ export class LiveUpstream {
   }
 
   get pools(): readonly NamedPool[] {
+    const { name: upstream, pool: settings } = this.config;
+    const own = { upstream, maxSynRate: settings.maxSynRate, isLearned: false };
     return this.#servers.flatMap(({ pool, share }) =>
-      pool
-        ? [{ ...pool, upstream: this.config.name, server: formatEndpoint(share.endpoint), isLearned: false }]
-        : [],
+      pool ? [{ ...pool, ...own, server: formatEndpoint(share.endpoint) }] : [],
     );
   }
 
@@ -206,7 +207,7 @@ export function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
     target: block.get("target"),
     rttMs: block.get("rttUs") / 1e3,
     cookies: block.get("cookies") === 1,
-    paused: block.get("paused") === 1,
+    paused: block.get("closed") === 1,
     hits: block.get("hits"),
     misses: block.get("misses"),
     replays: block.get("replays"),
@@ -217,12 +218,18 @@ export function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
 }
 
 /** A pool as GET /metrics counts it. */
-export function poolMetrics({ block, upstream, server }: NamedPool): PoolMetrics {
+export function poolMetrics({ block, share, upstream, server, maxSynRate }: NamedPool): PoolMetrics {
   return {
     upstream,
     server,
     halfOpen: block.get("halfOpen"),
     target: block.get("target"),
+    max: share.max,
+    ceiling: block.get("ceiling"),
+    isPaused: block.get("closed") === 1,
+    isOnCookies: block.get("cookies") === 1,
+    syns: block.get("syns"),
+    maxSynRate,
     events: {
       opened: block.get("opened"),
       leased: block.get("hits"),

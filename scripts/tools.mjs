@@ -29,6 +29,7 @@ const testTools = [
   { name: "nft", package: "nftables" },
   { name: "tcpdump", package: "tcpdump" },
   { name: "chromium", package: "chromium" },
+  { name: "promtool", package: "prometheus", service: "prometheus" },
 ];
 
 /** @type {readonly Tool[]} */

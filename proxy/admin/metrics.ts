@@ -1,5 +1,7 @@
 import { readdirSync } from "node:fs";
 import { Counter, Gauge, Histogram, Registry } from "prom-client";
+import { EVENT_LEVELS } from "../events.ts";
+import { readLimit } from "../process-limits.ts";
 import { type HistogramCounts, type MetricsSnapshot, PATHS, POOL_EVENTS } from "../status.ts";
 import { version } from "../version.ts";
 
@@ -27,11 +29,15 @@ export async function formatMetrics(snapshot: MetricsSnapshot): Promise<string> 
     "Time from going to the upstream to its first byte, by path",
     PATHS.map((path) => [{ path }, snapshot.firstByte[path]]),
   );
+  addLog(registry, snapshot);
   addProcess(registry);
   return registry.metrics();
 }
 
-function addConnections(registry: Registry, { connections, listeners, saved }: MetricsSnapshot): void {
+function addConnections(
+  registry: Registry,
+  { connections, listeners, limits, saved }: MetricsSnapshot,
+): void {
   const total = counter(registry, "connections_total", "Sessions that ended, by the path to their upstream", [
     "listener",
     "upstream",
@@ -49,6 +55,8 @@ function addConnections(registry: Registry, { connections, listeners, saved }: M
   }
 
   const active = gauge(registry, "connections_active", "Sessions now", ["listener"]);
+  const most = gauge(registry, "connections_max", "Sessions there may be at a time", ["listener"]);
+  for (const { listener, maxConnections } of limits) most.set({ listener }, maxConnections);
   const bytes = counter(registry, "bytes_total", "Payload bytes passed on, by direction", [
     "listener",
     "direction",
@@ -64,6 +72,12 @@ function addPools(registry: Registry, { pools }: MetricsSnapshot): void {
   const labels = ["upstream", "server"] as const;
   const halfOpen = gauge(registry, "half_open", "Half-open connections that are ready", labels);
   const target = gauge(registry, "half_open_target", "Half-open connections the pool aims at", labels);
+  const max = gauge(registry, "half_open_max", "Half-open connections the configuration allows", labels);
+  const ceiling = gauge(registry, "half_open_ceiling", "Less than the max since SYNs were dropped", labels);
+  const paused = gauge(registry, "half_open_paused", "1 while the pool opens nothing", labels);
+  const cookies = gauge(registry, "half_open_cookies", "1 while the server answers with SYN cookies", labels);
+  const syns = counter(registry, "half_open_syns_total", "SYNs sent, repetitions included", labels);
+  const rate = gauge(registry, "half_open_syn_rate_max", "SYNs there may be in a second", labels);
   const events = counter(registry, "half_open_events_total", "What happened to half-open connections", [
     ...labels,
     "event",
@@ -71,6 +85,12 @@ function addPools(registry: Registry, { pools }: MetricsSnapshot): void {
   for (const { upstream, server, ...pool } of pools) {
     halfOpen.set({ upstream, server }, pool.halfOpen);
     target.set({ upstream, server }, pool.target);
+    max.set({ upstream, server }, pool.max);
+    ceiling.set({ upstream, server }, pool.ceiling);
+    paused.set({ upstream, server }, pool.isPaused ? 1 : 0);
+    cookies.set({ upstream, server }, pool.isOnCookies ? 1 : 0);
+    syns.inc({ upstream, server }, pool.syns);
+    rate.set({ upstream, server }, pool.maxSynRate);
     for (const event of POOL_EVENTS) events.inc({ upstream, server, event }, pool.events[event]);
   }
 }
@@ -97,6 +117,13 @@ function addServers(registry: Registry, { upstreams, servers }: MetricsSnapshot)
   }
 }
 
+function addLog(registry: Registry, { logged, isReloadRefused }: MetricsSnapshot): void {
+  const lines = counter(registry, "log_lines_total", "Lines of the log, whether written or not", ["level"]);
+  for (const level of EVENT_LEVELS) lines.inc({ level }, logged[level]);
+  const refused = gauge(registry, "reload_refused", "1 when the configuration was refused at the last reload");
+  refused.set(isReloadRefused ? 1 : 0);
+}
+
 /** What the collectors of prom-client would say too, without their timers that wake an idle process. */
 function addProcess(registry: Registry): void {
   const { user, system } = process.cpuUsage();
@@ -108,6 +135,10 @@ function addProcess(registry: Registry): void {
   const descriptors = countDescriptors();
   if (descriptors !== undefined) {
     gauge(registry, "process_open_fds", "Open descriptors").set(descriptors);
+  }
+  const openFiles = Number(readLimit("Max open files").soft);
+  if (Number.isFinite(openFiles)) {
+    gauge(registry, "process_max_fds", "How many descriptors there may be").set(openFiles);
   }
   gauge(registry, "build_info", "Always 1; the version is a label", ["version"]).set({ version }, 1);
 }

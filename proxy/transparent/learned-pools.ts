@@ -76,6 +76,7 @@ export class LearnedPools {
       ...pool,
       upstream: this.config.name,
       server: formatEndpoint(endpoint),
+      maxSynRate: this.config.pool.maxSynRate,
       isLearned: true,
     }));
   }

@@ -100,6 +100,12 @@ export const fakeMetrics: MetricsSnapshot = {
       server,
       halfOpen: 4,
       target: 6,
+      max: 32,
+      ceiling: 16,
+      isPaused: true,
+      isOnCookies: false,
+      syns: 9,
+      maxSynRate: 200,
       events: {
         opened: 1,
         leased: 2,
@@ -113,6 +119,9 @@ export const fakeMetrics: MetricsSnapshot = {
     },
   ],
   ...balance,
+  limits: [{ listener: "api", maxConnections: 10 }],
+  logged: { info: 12, warning: 2, error: 1 },
+  isReloadRefused: true,
   materialize: { boundsSeconds: [0.00001, 0.0001], counts: [5, 3, 2], sumSeconds: 0.00123 },
   firstByte: {
     accelerated: { boundsSeconds: [0.1], counts: [7, 1], sumSeconds: 0.9 },

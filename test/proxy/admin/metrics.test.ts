@@ -61,6 +61,17 @@ for (const [key, want] of [
   [`bytes_total{direction="downstream",listener="api"}`, 2_000],
   [`half_open{${server}}`, 4],
   [`half_open_target{${server}}`, 6],
+  [`half_open_max{${server}}`, 32],
+  [`half_open_ceiling{${server}}`, 16],
+  [`half_open_paused{${server}}`, 1],
+  [`half_open_cookies{${server}}`, 0],
+  [`half_open_syns_total{${server}}`, 9],
+  [`half_open_syn_rate_max{${server}}`, 200],
+  [`connections_max{listener="api"}`, 10],
+  [`log_lines_total{level="info"}`, 12],
+  [`log_lines_total{level="warning"}`, 2],
+  [`log_lines_total{level="error"}`, 1],
+  ["reload_refused", 1],
   [`half_open_events_total{event="opened",${server}}`, 1],
   [`half_open_events_total{event="leased",${server}}`, 2],
   [`half_open_events_total{event="refreshed",${server}}`, 3],
@@ -98,5 +109,6 @@ metrics("the process tells its CPU time, memory, start and descriptors", () => {
   assert.ok(values.get("accelproxy_process_resident_memory_bytes")! > 1_000_000);
   assert.ok(Math.abs(values.get("accelproxy_process_start_time_seconds")! - Date.now() / 1000) < 60);
   assert.ok(values.get("accelproxy_process_open_fds")! >= 3);
+  assert.ok(values.get("accelproxy_process_max_fds")! >= values.get("accelproxy_process_open_fds")!);
 });
 metrics.run();
