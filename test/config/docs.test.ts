@@ -2,9 +2,12 @@
 import { readFileSync } from "node:fs";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
+import { parse } from "yaml";
 import { parseConfig } from "../../config/load.ts";
+import { formatConfig } from "../../config/print.ts";
 import { formatProblem } from "../../config/problems.ts";
 import { keysByPlace } from "../../config/schema.ts";
+import { rows } from "../docs/documents.ts";
 
 const root = new URL("../../", import.meta.url);
 const manual = readFileSync(new URL("docs/operating/configure.md", root), "utf8");
@@ -39,6 +42,43 @@ for (const [place, keys] of keysByPlace) {
       assert.equal(documented, keys);
     },
   );
+}
+
+/** Effective configurations: with nothing but what is required, and with every part that may be left out. */
+const effective = [
+  `listeners: [{ name: web, bind: "127.0.0.1:1", upstream: o }]
+upstreams: { o: { servers: [{ address: "10.0.0.1:1" }] } }`,
+  `listeners: [{ name: web, bind: "127.0.0.1:1", mode: http, upstream: o, tls: [{ cert: a, key: b }], routes: [{ upstream: o }] }]
+upstreams: { o: { servers: [{ address: "10.0.0.1:1" }], tls: {}, health: {} } }
+admin: {}`,
+].map((text): unknown => {
+  const result = parseConfig(text, "defaults.yaml");
+  if (!result.ok) throw new Error(result.problems.map(formatProblem).join());
+  return parse(formatConfig(result.config));
+});
+
+/** What is at a place like upstreams.*.servers[], the first of several. */
+function at(config: unknown, place: string): Readonly<Record<string, unknown>> | undefined {
+  const steps = place.split(/\.|(?=\[\])/).filter((step) => step !== "");
+  let found = config;
+  for (const step of steps) {
+    if (typeof found !== "object" || found === null) return undefined;
+    found = step === "*" || step === "[]" ? Object.values(found)[0] : Reflect.get(found, step);
+  }
+  return found as Readonly<Record<string, unknown>> | undefined;
+}
+
+const shown = (value: unknown): string => (typeof value === "string" ? value : JSON.stringify(value));
+
+for (const place of keysByPlace.keys()) {
+  docs(`given the defaults of ${place || "the top level"} in the manual, then they are the program's`, () => {
+    const section = manual.split(`\n${titles[place]}\n`)[1]?.split(/\n##/)[0] ?? "";
+    const values = effective.map((config) => at(config, place)).find((found) => found != null);
+    for (const [key = "", , told = ""] of rows(section, 4)) {
+      const isOwn = ["required", "absent", ""].includes(told);
+      if (!isOwn) assert.is(`\`${shown(values?.[key.slice(1, -1)])}\``, told, key);
+    }
+  });
 }
 
 docs("given the manual's example of problems, then it is what the checks say", () => {
