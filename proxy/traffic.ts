@@ -25,10 +25,7 @@ const INHERITED = ["total", "bytesUpstream", "bytesDownstream", "roundTripsSaved
 type Inherited = (typeof INHERITED)[number];
 
 /** What of a snapshot is counted here. */
-type Counted = Pick<
-  MetricsSnapshot,
-  "connections" | "saved" | "listeners" | "materialize" | "firstByte"
->;
+type Counted = Pick<MetricsSnapshot, "connections" | "saved" | "listeners" | "materialize" | "firstByte">;
 
 export class Traffic {
   readonly #counters: EngineCounters[] = [];

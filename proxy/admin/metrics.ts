@@ -120,7 +120,11 @@ function addServers(registry: Registry, { upstreams, servers }: MetricsSnapshot)
 function addLog(registry: Registry, { logged, isReloadRefused }: MetricsSnapshot): void {
   const lines = counter(registry, "log_lines_total", "Lines of the log, whether written or not", ["level"]);
   for (const level of EVENT_LEVELS) lines.inc({ level }, logged[level]);
-  const refused = gauge(registry, "reload_refused", "1 when the configuration was refused at the last reload");
+  const refused = gauge(
+    registry,
+    "reload_refused",
+    "1 when the configuration was refused at the last reload",
+  );
   refused.set(isReloadRefused ? 1 : 0);
 }
 

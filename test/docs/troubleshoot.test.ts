@@ -1,7 +1,7 @@
 // Goal: whoever meets a line of the log, or an event on the page, finds it in docs/operating/troubleshoot.md.
 // Method: the messages are read from the program's source, the events from the words they get; the document's tables
 // must have exactly these, each with its level, its cause and what to do.
-import { existsSync } from "node:fs";
+import { existsSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
@@ -44,6 +44,30 @@ log("each has the level by which it comes, a cause and a remedy", () => {
     assert.ok(isNews || cause.length > 10, `${message}: no cause`);
     assert.ok(remedy === "–" || remedy.length > 5, `${message}: no remedy`);
   }
+});
+
+/** What no test brings about, and what it would take. */
+const UNTESTED: Readonly<Record<string, string>> = {
+  "session does not end": "a request that the kernel never completes",
+  "start failed": "a bug",
+  "reload failed": "a bug",
+  "upgrade failed": "a bug",
+  "upstream addresses not applied": "a pool that cannot be started although another could",
+  "a client was not accepted": "accept(2) without memory: Node hides EMFILE and ENFILE",
+  "admin interface cannot accept a connection": "the same",
+  "the new process did not answer at the end": "a process that dies between two messages",
+  "no rehearsal of the move: its pause will be longer": "a host without a loopback interface",
+  "ports can no longer share a listener: each half-open has its own": "a kernel that takes bpf(2) away",
+  "SYN-ACKs or RSTs came faster than they were read": "a thread that has no processor for long",
+};
+
+log("every message is named by a test, or there is a reason", () => {
+  const tests = readdirSync(join(root, "test"), { recursive: true, encoding: "utf8" })
+    .filter((path) => path.endsWith(".ts") && !path.startsWith("docs/"))
+    .map((path) => read(join("test", path)))
+    .join("\n");
+  const missing = [...messages.keys()].filter((message) => !tests.includes(message));
+  assert.equal(missing.toSorted(), Object.keys(UNTESTED).toSorted());
 });
 
 log("a document that a message names exists", () => {

@@ -97,7 +97,7 @@ alerts("given every trouble at once, then each alert fires for what is in troubl
     down: { server: `"10.77.0.2:9"`, upstream: ", connectTimeout: 1s" },
     full: { server: echo, listener: ", maxConnections: 2" },
     line: {
-      server: echo.replace("}", "") + ", maxConnections: 1",
+      server: `${echo}, maxConnections: 1`,
       upstream: ", maxQueue: 1, connectTimeout: 1m",
     },
     small: { server: counting, upstream: ", pool: { min: 1, max: 1 }" },

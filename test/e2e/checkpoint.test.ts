@@ -4,6 +4,7 @@
 // edited images, a port that is taken, a peer that resets meanwhile, SIGKILL at random moments of both halves.
 import { once } from "node:events";
 import { readFileSync, writeFileSync } from "node:fs";
+import { cp } from "node:fs/promises";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { suite } from "uvu";
@@ -111,6 +112,7 @@ away("given a peer that resets meanwhile, then its session ends and the others g
   const report = await under(world, proxy, { ...LOAD, sessions: LOAD.sessions + 1 }, async () => {
     assert.is((await checkpoint(world, proxy, dir)).code, 0);
     await proxy.ended();
+    assert.is(proxy.said("all sessions are away, ending")[0]?.sessions, LOAD.sessions + 1);
     await gone.reset();
     proxy = await restore(context);
     await proxy.until(
@@ -122,6 +124,28 @@ away("given a peer that resets meanwhile, then its session ends and the others g
   assert.is(await ruleset(world), "");
   await proxy.stop();
 });
+
+away(
+  "given images whose connections exist already, then those are ended, and the log names them",
+  async (context) => {
+    const { world, dir } = context;
+    const clients = await Peer.start(world, "near");
+    const proxy = await world.proxy(context.config);
+    const client = await clients.connect(8001, "127.0.0.1", { text: "x" });
+    await client.heard("x");
+    assert.is((await checkpoint(world, proxy, dir)).code, 0);
+    await proxy.ended();
+    const copy = `${dir}-copy`;
+    await cp(dir, copy, { recursive: true });
+    const first = await restore(context);
+    const second = await restore({ ...context, config: context.config.replace("8001", "8002"), dir: copy });
+    assert.is(second.said("a session cannot be restored, its other connection is reset").length, 1);
+    assert.is(second.said("sessions restored")[0]?.failed, 1);
+    assert.is(await ruleset(world), "");
+    await second.stop();
+    await first.stop("SIGKILL");
+  },
+);
 
 for (const [given, prefix, problem] of [
   [
@@ -143,6 +167,7 @@ for (const [given, prefix, problem] of [
       assert.is(stdout, "");
       assert.match(stderr, problem);
       assert.match(stderr, /^accelproxy: [^\n]+\n$/);
+      assert.is(proxy.said("no checkpoint, sessions go on").length, 1);
       assert.is(await ruleset(world), "");
       await sleep(100);
     });

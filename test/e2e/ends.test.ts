@@ -291,6 +291,7 @@ ends(
     context.proxy.child.kill("SIGTERM");
     assert.is(await exit, 0);
     assert.ok(performance.now() - startedMs < 1_500, `${performance.now() - startedMs} ms`);
+    assert.is(context.proxy.said("stopping at once").length, 1);
     assert.is((await outside.saw("error")).code, "ECONNRESET");
     assert.is((await inside.saw("error")).code, "ECONNRESET");
   },

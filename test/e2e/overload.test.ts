@@ -226,4 +226,26 @@ overload(
   },
 );
 
+overload(
+  "given fewer ports than half-opens, then the pool has those, and a line says why",
+  async ({ world }) => {
+    const key = "net.ipv4.ip_local_port_range";
+    const before = (await world.near.run("sysctl", ["-n", key])).stdout.trim();
+    world.near.sysctl({ [key]: "65400 65431" }); // with few above them, so that none are steered
+    try {
+      const proxy = await world.proxy(`
+listeners: [{ name: web, bind: "127.0.0.1:0", upstream: o }]
+upstreams: { o: { servers: [{ address: "${world.far.address()}:${PORT}" }], pool: { min: 64, max: 64 } } }`);
+      const said =
+        "no port for a half-open: widen net.ipv4.ip_local_port_range or raise the descriptor limit";
+      await proxy.until("a warning", () => proxy.said(said).length > 0);
+      await proxy.until("half-opens", async () => (await proxy.status()).pools[0]!.halfOpen > 10);
+      assert.ok((await proxy.status()).pools[0]!.halfOpen <= 32);
+      assert.is(await proxy.stop(), 0);
+    } finally {
+      world.near.sysctl({ [key]: before });
+    }
+  },
+);
+
 overload.run();

@@ -11,6 +11,7 @@ import { createUpgradeWorld, describe, heirOf, type UpgradeWorld, under } from "
 
 const FAILED = "not upgraded: the new process failed, this one goes on";
 const UPGRADED = "upgraded: a new process has everything";
+const EARLY = "the proxy before this one ended early, going on with what came";
 const LOAD = { sessions: 60, rate: 100, everyMs: 20 };
 
 const upgrade = suite<UpgradeWorld>("upgrade");
@@ -137,4 +138,29 @@ upgrade(
     await proxy.stop();
   },
 );
+
+upgrade("given the old process killed half-way, then the new one goes on with what came", async (context) => {
+  const { world, config } = context;
+  const proxy = await world.proxy(`${config}workers: 1`);
+  await proxy.ready();
+  const load = { sessions: 250, rate: 0, everyMs: 100 };
+  const report = await under(world, proxy, load, async () => {
+    for (let turn = 0; turn < 6 && proxy.said(EARLY).length === 0; turn++) {
+      const listening = proxy.said("listening").length;
+      const old = proxy.pid;
+      process.kill(old, "SIGUSR2");
+      proxy.pid = await proxy.until("a new process", () => heirOf(old));
+      while (proxy.said("listening").length === listening) await new Promise(setImmediate);
+      process.kill(old, "SIGKILL");
+      await proxy.until("it goes on", () => proxy.said("started").length === turn + 2);
+    }
+    await sleep(300);
+  });
+  const [early] = proxy.said(EARLY);
+  assert.ok(early !== undefined);
+  console.log(`  ${early.sessions} of ${load.sessions} sessions had come`);
+  assert.is(report.failures.length, load.sessions - Number(early.sessions));
+  await proxy.until("no session left", async () => (await proxy.status()).listeners[0]!.active === 0);
+  await proxy.stop();
+});
 upgrade.run();

@@ -13,6 +13,12 @@ export const COMMAND: readonly string[] = [process.execPath, "dist/proxy/cli.js"
 /** A prefix that takes root and every capability away. */
 export const UNPRIVILEGED = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
 
+/** A prefix that runs `code` in the main thread of the proxy or in its other threads, from the start of each. */
+export function withCode(where: "isMainThread" | "!isMainThread", code: string): string[] {
+  const text = `import { isMainThread } from "node:worker_threads"; if (${where}) { ${code} }`;
+  return ["env", `NODE_OPTIONS=--import=data:text/javascript;base64,${Buffer.from(text).toString("base64")}`];
+}
+
 const running = new Set<ChildProcess>();
 process.on("exit", () => {
   for (const child of running) child.kill("SIGKILL");

@@ -18,7 +18,8 @@ import { FakeProxy, fakeStatus } from "./fake-proxy.ts";
  * Method: a server on a unix socket or a loopback port in front of a fake proxy, asked over HTTP.
  */
 
-const log = pino({ level: "silent" });
+const logged: unknown[] = [];
+const log = pino({ level: "info" }, { write: (line) => void logged.push(JSON.parse(line).msg) });
 const folder = mkdtempSync(join(tmpdir(), "accelproxy-admin-"));
 const path = join(folder, "admin.sock");
 process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
@@ -173,6 +174,7 @@ routes("given a failure inside, then 500 without details, and the next request w
     const reply = await ask(to, "/status");
     assert.is(reply.status, 500);
     assert.not.match(reply.body, /secret/);
+    assert.equal(logged, ["admin request failed"]);
     proxy.failure = undefined;
     assert.is((await ask(to, "/status")).status, 200);
   }),
