@@ -26,15 +26,18 @@ export interface Side {
 }
 
 export interface Counted {
-  readonly clients: Readonly<Record<"tcp" | "http" | "dead" | "line", Side>>;
+  /** "held": the one that had the only place of "line". */
+  readonly clients: Readonly<Record<"tcp" | "http" | "dead" | "line" | "held", Side>>;
   readonly origins: Readonly<Record<"tcp" | "http", Side>>;
   readonly problems: readonly string[];
 }
 
 const side = (): Side => ({ connections: 0, resets: 0, sent: 0, received: 0 });
-const clients = { tcp: side(), http: side(), dead: side(), line: side() };
+const clients = { tcp: side(), http: side(), dead: side(), line: side(), held: side() };
 const origins = { tcp: side(), http: side() };
 const problems: string[] = [];
+/** Sockets that have not closed yet. */
+let open = 0;
 const ENDINGS = ["origin ends", "client ends", "client resets"] as const;
 const BYTES_MAX = 6_000;
 const LIMIT_MS = 20_000;
@@ -42,10 +45,12 @@ const LIMIT_MS = 20_000;
 /** Counts what a socket moves when it has closed. */
 function counted(socket: Socket, to: Side): void {
   to.connections += 1;
+  open += 1;
   socket.on("error", (error: NodeJS.ErrnoException) => {
-    if (error.code === "ECONNRESET") to.resets += 1;
+    if (error.code === "ECONNRESET" || error.code === "EPIPE") to.resets += 1;
   });
   socket.once("close", () => {
+    open -= 1;
     to.sent += socket.bytesWritten;
     to.received += socket.bytesRead;
   });
@@ -100,10 +105,11 @@ unused.close();
 
 const random = (): number => Math.floor(Math.random() * BYTES_MAX);
 
-/** One exchange; resolves when its socket has closed. */
-function exchange(port: number, to: Side, mayFail: boolean, hold?: Promise<void>): Promise<void> {
+/** One exchange; resolves when its socket has closed. With `hold`, the client ends it, when that resolves. */
+function exchange(port: number, to: Side, mayFail: boolean, hold?: () => Promise<void>): Promise<void> {
   return new Promise((resolve) => {
-    const [length, wanted, ending] = [random(), random(), Math.floor(Math.random() * ENDINGS.length)];
+    const [length, wanted] = [random(), 1 + random()];
+    const ending = hold ? ENDINGS.indexOf("client ends") : Math.floor(Math.random() * ENDINGS.length);
     const socket = connect({ host: "127.0.0.1", port, allowHalfOpen: true });
     socket.setTimeout(LIMIT_MS, () => socket.destroy(new Error("stuck")));
     counted(socket, to);
@@ -114,10 +120,9 @@ function exchange(port: number, to: Side, mayFail: boolean, hold?: Promise<void>
       socket.write(
         Buffer.concat([Buffer.from(`${length} ${wanted} ${ending}\n`), Buffer.alloc(length, "r")]),
       );
-      if (wanted === 0) done();
     });
     const done = async (): Promise<void> => {
-      await hold;
+      await hold?.();
       if (ENDINGS[ending] === "client ends") socket.end();
       else if (ENDINGS[ending] === "client resets") socket.resetAndDestroy();
     };
@@ -172,11 +177,17 @@ async function times(count: number, concurrency: number, run: () => Promise<void
 
 process.once("message", async ({ concurrency, ports, counts }: Order) => {
   let release = (): void => {};
-  const held = new Promise<void>((resolve) => {
+  const released = new Promise<void>((resolve) => {
     release = resolve;
   });
-  const holder = exchange(ports.line, clients.line, false, held);
-  await new Promise((resolve) => setTimeout(resolve, 300)); // it has the only place from now on
+  let holder: Promise<void> | undefined;
+  await new Promise<void>((resolve) => {
+    const hold = (): Promise<void> => {
+      resolve(); // it has the only place from now on
+      return released;
+    };
+    holder = exchange(ports.line, clients.held, false, hold);
+  });
   const refused = times(counts.line - 1, 8, () => exchange(ports.line, clients.line, true)).then(release);
   await Promise.all([
     times(counts.tcp, concurrency, () => exchange(ports.tcp, clients.tcp, false)),
@@ -185,6 +196,9 @@ process.once("message", async ({ concurrency, ports, counts }: Order) => {
     refused,
     holder,
   ]);
+  const deadlineMs = performance.now() + LIMIT_MS;
+  while (open > 0 && performance.now() < deadlineMs) await new Promise((resolve) => setTimeout(resolve, 20));
+  if (open > 0) problems.push(`${open} sockets do not close`);
   process.send?.({ clients, origins, problems } satisfies Counted);
 });
 process.send?.({ tcp: tcp!, http: http!, dead } satisfies Ports);

@@ -212,7 +212,7 @@ for (const hearing of ["raw", "bpf", "steered"] as const) {
         {
           upstream: name,
           server,
-          counts: { ...counts, refused: 0, released: 0, cookieSightings: 0, blackholes: 0 },
+          counts: { ...counts, refused: 0, released: 0, cookieSightings: 0, blackholes: 0, syns: 0 },
         },
       ],
     });
