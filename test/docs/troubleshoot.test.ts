@@ -50,6 +50,7 @@ log("each has the level by which it comes, a cause and a remedy", () => {
 const UNTESTED: Readonly<Record<string, string>> = {
   "session does not end": "a request that the kernel never completes",
   "start failed": "a bug",
+  "no sessions came, waiting for others": "a source that breaks off in the middle of its greeting",
   "reload failed": "a bug",
   "upgrade failed": "a bug",
   "upstream addresses not applied": "a pool that cannot be started although another could",

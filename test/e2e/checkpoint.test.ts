@@ -112,7 +112,7 @@ away("given a peer that resets meanwhile, then its session ends and the others g
   const report = await under(world, proxy, { ...LOAD, sessions: LOAD.sessions + 1 }, async () => {
     assert.is((await checkpoint(world, proxy, dir)).code, 0);
     await proxy.ended();
-    assert.is(proxy.said("all sessions are away, ending")[0]?.sessions, LOAD.sessions + 1);
+    assert.is(proxy.said("all sessions are away, ending")[0]?.sessions, LOAD.sessions + 2);
     await gone.reset();
     proxy = await restore(context);
     await proxy.until(

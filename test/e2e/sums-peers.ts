@@ -140,7 +140,7 @@ function exchange(port: number, to: Side, mayFail: boolean, hold?: () => Promise
   });
 }
 
-const agent = new Agent({ keepAlive: false, maxSockets: 64 });
+const agent = new Agent({ keepAlive: false }); // without maxSockets, which would have it keep connections for those who wait;
 
 function post(port: number, to: Side): Promise<void> {
   return new Promise((resolve) => {

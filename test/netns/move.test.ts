@@ -158,13 +158,6 @@ function countAnnouncements({ hosts }: Context): () => number {
 
 moving("given a move with its address, then every session goes on at the other host", async (context) => {
   const { source, target } = await sourceAndTarget(context, "keys");
-  // One that has the keys, and goes away again.
-  const visit = `
-const tls = require("tls"), fs = require("fs"), dir = ${JSON.stringify(join(context.folder, "keys"))};
-const [key, cert] = ["move.key", "move.crt"].map((name) => fs.readFileSync(dir + "/" + name));
-tls.connect({ host: "10.9.0.2", port: 7000, key, cert, ca: cert, checkServerIdentity: () => undefined }, function () { this.end(); });`;
-  start(context, "source", ["-e", visit]);
-  await target.until("waits again", () => target.said("no sessions came, waiting for others").length > 0);
   const announcements = countAnnouncements(context);
   const report = await under(context, source, async () => {
     const { code, text } = await move(context, source);
