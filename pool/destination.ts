@@ -64,7 +64,7 @@ export class Destination {
     this.port = spec.server.port;
     this.#services = services;
     this.#ports = ports;
-    this.#sequence = new SequenceSource(secret, spec.server);
+    this.#sequence = new SequenceSource(secret, spec.server, spec.source);
     this.block = new PoolBlock(spec.max);
     this.#bucket = services.allowance(spec);
     this.#offers = new Offers(this.block);
@@ -76,14 +76,14 @@ export class Destination {
     this.#cookies = new CookieGuard({ services, block, offers, rtt, news });
     this.#leases = new Leases(services, this, ports, this.#rtt);
     this.#health = new Health(spec.max);
-    this.#route = new Route(address, this.port);
+    this.#route = new Route(address, this.port, spec.source);
     this.block.set("leaseWindowMs", leaseWindow(0));
   }
 
   get share(): PoolShare {
-    const { id, upstream, server, max } = this.spec;
+    const { id, upstream, server, source, max } = this.spec;
     const [{ socketOptions }, { tsOffset }] = [this.#services, this.#sequence];
-    return { id, upstream, server, max, socketOptions, tsOffset, buffer: this.block.buffer };
+    return { id, upstream, server, source, max, socketOptions, tsOffset, buffer: this.block.buffer };
   }
 
   /** The entry whose local port this is, in any state but resting. */
@@ -406,11 +406,13 @@ export class Destination {
   #target(nowMs: number): number {
     const { min, max } = this.spec;
     if (this.retired || !this.#health.isOpen) return 0;
+    const isCookies = this.block.get("cookies") === 1;
+    if (isCookies && this.spec.source !== undefined) return 0; // the seed would go to the client (taker.ts)
     // A ceiling that was learnt holds for all we have there, the canary too.
     const canaries = this.#health.isLowered && this.#cookies.canary !== undefined ? 1 : 0;
     const ceiling = this.#health.ceiling - canaries;
     const wanted = Math.min(max, min + this.#demand.wanted(nowMs), ceiling);
-    return this.block.get("cookies") === 1 ? Math.max(Math.min(min, ceiling), wanted >> 1) : wanted;
+    return isCookies ? Math.max(Math.min(min, ceiling), wanted >> 1) : wanted;
   }
 
   #shrink(target: number, nowMs: number): void {

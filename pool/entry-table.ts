@@ -108,6 +108,15 @@ export class EntryTable {
     return this.bytes.subarray(at, at + length);
   }
 
+  /** Whether an entry's SYN came from `address`. */
+  isFrom(entry: number, address: Uint8Array): boolean {
+    const at = (entry * ENTRY_WORDS + ENTRY.source) * 4;
+    for (let index = 0; index < address.length; index++) {
+      if (this.bytes[at + index] !== address[index]) return false;
+    }
+    return true;
+  }
+
   /** All words of an entry, as bytes; a view into the table. */
   bytesOf(entry: number): Uint8Array {
     return this.bytes.subarray(entry * ENTRY_WORDS * 4, (entry + 1) * ENTRY_WORDS * 4);

@@ -11,7 +11,7 @@ import type { Fd } from "../native/fd.ts";
 import { HandshakeReceiver, type SegmentHandler } from "../native/net/handshake-receiver.ts";
 import { HandshakeRing } from "../native/net/handshake-ring.ts";
 import type { SteeringObjects } from "../native/net/port-steering.ts";
-import { guardPort, type Reservation, reservePort } from "../native/net/tcp-socket.ts";
+import { guardPort, type Reservation, reservePort, reservePortOf } from "../native/net/tcp-socket.ts";
 import type { IntOption } from "../native/repair/image.ts";
 import { handshakeOf, type KernelObjects, steeringOf } from "./kernel-objects.ts";
 import type { Logger } from "./logger.ts";
@@ -21,6 +21,8 @@ import { SteeredPorts } from "./steered-ports.ts";
 export interface PortGuard {
   /** An ephemeral port, which the caller owns. Throws SyscallError EADDRINUSE (no port left) or EMFILE. */
   reserve(): Reservation;
+  /** The same of one address, which need not be this host's. Throws EPERM without CAP_NET_ADMIN too. */
+  reserveAt(address: Uint8Array): Reservation;
   /** Guards a port that another process reserved. */
   adopt(fd: Fd): void;
   /** This very port, whichever connections of ours have it. Throws SyscallError EADDRINUSE (a listener) or EMFILE. */
@@ -111,6 +113,10 @@ class RawHearing implements Hearing, PortGuard {
     return reservePort(this.#dualStack);
   }
 
+  reserveAt(address: Uint8Array): Reservation {
+    return reservePortOf(address);
+  }
+
   adopt(fd: Fd): void {
     guardPort(fd);
   }
@@ -164,6 +170,10 @@ class RingHearing implements Hearing, PortGuard {
 
   reserve(): Reservation {
     return reservePort(this.#dualStack, this.#ring.guard);
+  }
+
+  reserveAt(address: Uint8Array): Reservation {
+    return reservePortOf(address, this.#ring.guard);
   }
 
   adopt(fd: Fd): void {

@@ -2,7 +2,6 @@
  * Keeps the half-opens of every pool: hears SYN-ACKs and RSTs, sends SYNs, fires timers, lets each
  * destination tend to its size. One keeper a process; whoever owns its thread calls wait() and step().
  */
-import { formatAddress, formatEndpoint } from "../native/address.ts";
 import { nowMs } from "../native/clock.ts";
 import { SyscallError } from "../native/errno.ts";
 import { EventFd } from "../native/eventfd.ts";
@@ -12,6 +11,7 @@ import type { IntOption } from "../native/repair/image.ts";
 import { RST, type TcpSegment } from "../native/wire/tcp.ts";
 import { Budget, type BudgetSpec, SynAllowance } from "./budget.ts";
 import { Destination } from "./destination.ts";
+import { Endpoints } from "./endpoints.ts";
 import { ENDINGS, ENTRY, type EntryTable } from "./entry-table.ts";
 import type { Gate } from "./gate.ts";
 import type { EntryRecord, KeeperRecord, KeeperSettlement } from "./handover.ts";
@@ -30,7 +30,7 @@ import type { LiveEntry } from "./live-entry.ts";
 import type { Logger } from "./logger.ts";
 import type { PoolShare } from "./pool-block.ts";
 import type { PoolSpec } from "./pool-spec.ts";
-import { DestinationPorts, isGuarded, type Port, Reservations } from "./reservations.ts";
+import { isGuarded, type Port, Reservations } from "./reservations.ts";
 import { Seldom } from "./seldom.ts";
 import { bootSecret } from "./sequence.ts";
 import { KeeperSignal } from "./signal.ts";
@@ -87,8 +87,7 @@ export class Keeper implements KeeperServices {
   /** Of the reservations. */
   #steered: SteeredPorts | undefined;
   readonly #destinations = new Map<number, Destination>();
-  /** By upstream endpoint, which several pools may share: their tuples must differ. */
-  readonly #byEndpoint = new Map<string | number, { ports: DestinationPorts; users: Destination[] }>();
+  readonly #endpoints: Endpoints;
   readonly #budgets = new Map<string, Budget>();
   readonly #entries: (LiveEntry | undefined)[] = [];
   readonly #freeEntries: number[] = [];
@@ -117,6 +116,11 @@ export class Keeper implements KeeperServices {
     this.#kind = hearing;
     this.#hearing = openHearing(hearing, ipv6Exists(), log, objects);
     this.reservations = new Reservations(this.#hearing, descriptors);
+    this.#endpoints = new Endpoints(
+      table,
+      this.reservations,
+      (source) => new Reservations(this.#hearing, descriptors, source),
+    );
     if (!isHeld) this.#steer();
     this.#signal = new KeeperSignal(signalBuffer, this.#wakeUp.fd.number);
   }
@@ -155,16 +159,9 @@ export class Keeper implements KeeperServices {
   addPool(spec: PoolSpec): PoolShare {
     const family = spec.server.address.includes(":") ? 6 : 4;
     this.#listen(family);
-    const key = formatEndpoint(spec.server);
-    let endpoint = this.#byEndpoint.get(key);
-    if (endpoint === undefined) {
-      endpoint = { ports: new DestinationPorts(this.reservations), users: [] };
-      this.#byEndpoint.set(key, endpoint);
-    }
-    const destination = new Destination(spec, this, endpoint.ports, this.#secret);
-    endpoint.users.push(destination);
+    const destination = new Destination(spec, this, this.#endpoints.portsFor(spec), this.#secret);
+    this.#endpoints.add(destination);
     this.#steerFor(destination);
-    this.#byEndpoint.set(demuxKey(destination.address, destination.port), endpoint);
     this.#destinations.set(spec.id, destination);
     this.#nextTendMs = 0;
     return destination.share;
@@ -228,8 +225,12 @@ export class Keeper implements KeeperServices {
    */
   handOver(): KeeperRecord {
     this.#readNotices();
+    // Pools of learned destinations begin anew there, when somebody comes back.
+    for (const destination of this.#destinations.values())
+      if (destination.spec.budget) destination.release(nowMs());
     this.#isHeld = true;
-    const pools = [...this.#destinations.values()].map((destination) => ({
+    const lasting = [...this.#destinations.values()].filter(({ spec }) => spec.budget === undefined);
+    const pools = lasting.map((destination) => ({
       upstream: destination.spec.upstream,
       server: destination.spec.server,
       memory: destination.memory,
@@ -251,7 +252,7 @@ export class Keeper implements KeeperServices {
     const byNumber = new Map<number, Port>();
     for (const { number, fd } of ports) this.#adoptPort(byNumber, number, new Fd(fd));
     for (const { upstream, server, memory, entries } of pools) {
-      const users = this.#byEndpoint.get(formatEndpoint(server))?.users ?? [];
+      const users = this.#endpoints.users({ server });
       const destination = users.find(({ spec }) => spec.upstream === upstream) ?? users[0];
       destination?.remember(memory);
       for (const record of entries) {
@@ -286,7 +287,7 @@ export class Keeper implements KeeperServices {
       entry.destination.onNotice(entry, nowMs());
     }
     for (const { upstream, server, counts: inherited } of counts) {
-      const users = this.#byEndpoint.get(formatEndpoint(server))?.users ?? [];
+      const users = this.#endpoints.users({ server });
       users.find(({ spec }) => spec.upstream === upstream)?.arrivals.inherit(inherited);
     }
   }
@@ -297,6 +298,7 @@ export class Keeper implements KeeperServices {
     this.#closePollSets();
     this.#hearing.close();
     this.reservations.close();
+    this.#endpoints.close();
     this.wire.close();
     this.#wakeUp.close();
     this.#signal.end();
@@ -354,21 +356,15 @@ export class Keeper implements KeeperServices {
 
   readonly #onSegment = (
     source: Uint8Array,
-    _to: Uint8Array | undefined,
+    to: Uint8Array,
     segment: TcpSegment,
     arrivedMs: number,
   ): void => {
-    const endpoint = this.#byEndpoint.get(demuxKey(source, segment.sport));
-    if (!endpoint) return;
-    for (const destination of endpoint.users) {
-      const entry = destination.entryAt(segment.dport);
-      if (!entry) continue;
-      if (this.#isHeld && this.table.state(entry.index) !== "leased") return;
-      if ((segment.flags & RST) !== 0) destination.onReset(entry, segment, arrivedMs);
-      else destination.onSynAck(entry, segment, arrivedMs);
-      this.#nextTendMs = 0;
-      return;
-    }
+    const entry = this.#endpoints.entryFor(source, to, segment);
+    if (!entry || (this.#isHeld && this.table.state(entry.index) !== "leased")) return;
+    if ((segment.flags & RST) !== 0) entry.destination.onReset(entry, segment, arrivedMs);
+    else entry.destination.onSynAck(entry, segment, arrivedMs);
+    this.#nextTendMs = 0;
   };
 
   #entryRecord(entry: LiveEntry): EntryRecord {
@@ -433,6 +429,7 @@ export class Keeper implements KeeperServices {
 
   /** Without bpf(2), which Linux before 5.19 may refuse once privileges were dropped, each port has its own listener. */
   #steerFor(destination: Destination): void {
+    if (destination.spec.source !== undefined) return; // its ports are another address's
     try {
       this.#steered?.add(destination);
     } catch (error) {
@@ -467,20 +464,7 @@ export class Keeper implements KeeperServices {
 
   #forget(destination: Destination): void {
     this.#destinations.delete(destination.spec.id);
-    const key = formatEndpoint(destination.spec.server);
-    const endpoint = this.#byEndpoint.get(key);
-    if (!endpoint) return;
-    endpoint.users.splice(endpoint.users.indexOf(destination), 1);
-    if (endpoint.users.length > 0) return;
-    this.#byEndpoint.delete(key);
-    this.#byEndpoint.delete(demuxKey(destination.address, destination.port));
-    this.#steered?.remove(destination);
+    const isLast = this.#endpoints.remove(destination);
+    if (isLast && destination.spec.source === undefined) this.#steered?.remove(destination);
   }
-}
-
-/** A map key for a source address and port: a number for IPv4, text for IPv6. */
-function demuxKey(address: Uint8Array, port: number): string | number {
-  if (address.length !== 4) return `[${formatAddress(address)}]#${port}`;
-  const [a = 0, b = 0, c = 0, d = 0] = address;
-  return (((a << 24) | (b << 16) | (c << 8) | d) >>> 0) * 0x10000 + port;
 }

@@ -44,7 +44,7 @@ export class Leases {
 
   begin(entry: LiveEntry): void {
     this.#leased.add(entry);
-    this.#services.reservations.lease(entry.port);
+    this.#ports.lease(entry.port);
   }
 
   /** A taker finished a lease: its port rests. */
@@ -60,7 +60,7 @@ export class Leases {
 
   /** The timer of a resting entry: a RST to repeat, or the end of its rest. */
   onRested(entry: LiveEntry, nowMs: number): void {
-    const { table, wire, reservations } = this.#services;
+    const { table, wire } = this.#services;
     const ending = this.#ending(entry);
     const repeats = limits.RESET_REPEATS;
     const repeatedAtMs = repeats[entry.resetsSent];
@@ -71,17 +71,17 @@ export class Leases {
       this.#services.schedule(nowMs + next - repeatedAtMs, entry);
       return;
     }
-    if (ending === "active") reservations.rest(entry.port);
+    if (ending === "active") this.#ports.rest(entry.port);
     table.move(entry.index, "resting", "free");
     this.#ports.giveBack(entry.port);
     this.#services.freeEntry(entry);
   }
 
   #rest(entry: LiveEntry, nowMs: number): void {
-    const { table, wire, reservations } = this.#services;
+    const { table, wire } = this.#services;
     const ending = this.#ending(entry);
     // In TIME_WAIT the kernel holds the port: it needs our guard no more than while it was leased.
-    if (ending !== "active") reservations.rest(entry.port);
+    if (ending !== "active") this.#ports.rest(entry.port);
     table.move(entry.index, "finished", "resting");
     entry.resetsSent = 0;
     // The upstream still holds a half-open that never became a socket.

@@ -59,6 +59,8 @@ export interface PoolShare {
   readonly id: number;
   readonly upstream: string;
   readonly server: Endpoint;
+  /** See PoolSpec. */
+  readonly source?: string | undefined;
   /** What every socket made of a half-open needs, so that the keeper hears its RSTs. */
   readonly socketOptions: readonly IntOption[];
   readonly max: number;

@@ -6,6 +6,8 @@ export interface PoolSpec {
   readonly id: number;
   readonly upstream: string;
   readonly server: Endpoint;
+  /** The client's address that its connections come from, which need not be this host's; absent: this host's. */
+  readonly source?: string | undefined;
   readonly min: number;
   readonly max: number;
   /** SYNs a second, repetitions included. */

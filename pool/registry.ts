@@ -82,7 +82,7 @@ export class PoolRegistry {
 
 /** Equal for specifications that share a pool. */
 export function poolKey(spec: Omit<PoolSpec, "id">): string {
-  const { upstream, server, min, max, maxSynRate, maxAgeMs, budget } = spec;
+  const { upstream, server, source = "", min, max, maxSynRate, maxAgeMs, budget } = spec;
   const shared = budget ? [budget.name, budget.maxHalfOpen, budget.maxSynRate] : [];
-  return [upstream, formatEndpoint(server), min, max, maxSynRate, maxAgeMs, ...shared].join(" ");
+  return [upstream, formatEndpoint(server), source, min, max, maxSynRate, maxAgeMs, ...shared].join(" ");
 }

@@ -5,7 +5,7 @@
  *
  * Steered ports are taken first, and kept. Reservations no tuple uses are kept as a stock; beyond RESERVATIONS_OPEN_MAX one is closed as soon as all
  * its tuples are leased, since an established socket holds its port itself. So is each, and no stock is kept, while
- * the descriptors that sessions need too are scarce.
+ * the descriptors that sessions need too are scarce, and of ports of a client's address.
  */
 import { EMFILE } from "../native/abi/errno.ts";
 import { SyscallError } from "../native/errno.ts";
@@ -33,16 +33,21 @@ export const isGuarded = ({ fd }: Port): boolean => fd === undefined || fd.isOpe
 export class Reservations {
   readonly #guard: PortGuard;
   readonly #descriptors: Gate | undefined;
+  readonly #source: Uint8Array | undefined;
   readonly #ports = new Set<Port>();
   #steered: SteeredPorts | undefined;
   #reserved = 0;
   #idle = 0;
   #made = 0;
 
-  /** `descriptors` is what they are shared with; without it there are as many as the system has. */
-  constructor(guard: PortGuard, descriptors?: Gate) {
+  /**
+   * `descriptors` is what they are shared with; without it there are as many as the system has. Of `source` alone, an
+   * address that need not be this host's, or of all addresses.
+   */
+  constructor(guard: PortGuard, descriptors?: Gate, source?: Uint8Array) {
     this.#guard = guard;
     this.#descriptors = descriptors;
+    this.#source = source;
   }
 
   get open(): number {
@@ -72,13 +77,16 @@ export class Reservations {
   }
 
   /**
-   * A new port. Throws SyscallError EADDRINUSE (no port left) or EMFILE (also when the descriptors left are the
-   * sessions').
+   * A new port. Throws SyscallError EADDRINUSE (no port left), EMFILE (also when the descriptors left are the
+   * sessions') or, for a source, EPERM without CAP_NET_ADMIN.
    */
   reserve(): Port {
     const steered = this.#steered?.take();
     if (steered !== undefined) return this.#add({ number: steered, fd: undefined, guarded: 0, leased: 0 });
-    const { fd, port: number } = this.#borrowing(() => this.#guard.reserve());
+    const source = this.#source;
+    const { fd, port: number } = this.#borrowing(() =>
+      source === undefined ? this.#guard.reserve() : this.#guard.reserveAt(source),
+    );
     return this.#add({ number, fd, guarded: 0, leased: 0 });
   }
 
@@ -110,11 +118,10 @@ export class Reservations {
     if (port.guarded === 0 && isMany) this.#close(port);
   }
 
-  /** The leased tuple's socket is gone; its port rests. False: the reservation was closed meanwhile. */
-  rest(port: Port): boolean {
+  /** The leased tuple's socket is gone; its port rests. */
+  rest(port: Port): void {
     port.leased -= 1;
     port.guarded += 1;
-    return isGuarded(port);
   }
 
   /** The tuple is done with the port. False: it is closed now, or was. */
@@ -136,7 +143,7 @@ export class Reservations {
   }
 
   get #isScarce(): boolean {
-    return this.#descriptors?.isScarce === true;
+    return this.#source !== undefined || this.#descriptors?.isScarce === true;
   }
 
   #borrowing(reserve: () => Reservation): Reservation {
@@ -206,6 +213,16 @@ export class DestinationPorts {
   adopt(port: Port): void {
     this.#used.add(port);
     this.#reservations.guard(port);
+  }
+
+  /** The tuple on this port was taken; rest() follows. */
+  lease(port: Port): void {
+    this.#reservations.lease(port);
+  }
+
+  /** The socket of a tuple that was taken is gone. */
+  rest(port: Port): void {
+    this.#reservations.rest(port);
   }
 
   /** The tuple on this port has rested (or was never used): it may be taken again. */

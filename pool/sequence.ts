@@ -29,9 +29,10 @@ export class SequenceSource {
   readonly #key0: number;
   readonly #key1: number;
 
-  /** Numbers for connections to one destination. */
-  constructor(secret: Uint8Array, destination: Endpoint) {
-    const digest = createHash("sha256").update(secret).update(formatEndpoint(destination)).digest();
+  /** Numbers for connections to one destination, from this host's address or from `source`. */
+  constructor(secret: Uint8Array, destination: Endpoint, source = "") {
+    const hash = createHash("sha256").update(secret).update(formatEndpoint(destination));
+    const digest = hash.update(source).digest();
     this.tsOffset = digest.readUInt32LE(0);
     this.#key0 = digest.readUInt32LE(4);
     this.#key1 = digest.readUInt32LE(8);

@@ -3,6 +3,7 @@
  * One Taker per thread and pool.
  */
 
+import { IP_TRANSPARENT, IPPROTO_IP } from "../native/abi/socket.ts";
 import { parseAddress } from "../native/address.ts";
 import { ageMs32, nowMs, nowMs32 } from "../native/clock.ts";
 import { SyscallError } from "../native/errno.ts";
@@ -63,7 +64,12 @@ export class Taker {
     this.#table = shared.table;
     this.#wire = shared.wire;
     this.#signal = shared.signal;
-    this.#options = [...options, ...share.socketOptions];
+    const transparent = { level: IPPROTO_IP, name: IP_TRANSPARENT, value: 1 };
+    this.#options = [
+      ...options,
+      ...share.socketOptions,
+      ...(share.source === undefined ? [] : [transparent]),
+    ];
     this.#socketFlags = socketFlags;
     this.#destination = { address, port: share.server.port };
   }
@@ -159,7 +165,10 @@ export class Taker {
       const synackAt = this.#table.get(entry, ENTRY.synackAt);
       const isAnswered = ageMs32(synackAt, this.#table.get(entry, ENTRY.synAt)) >= 0;
       const ageMs = ageMs32(nowMs32(), synackAt);
-      if (isAnswered !== answered || ageMs > windowMs || !this.block.claim(slot, entry)) continue;
+      if (isAnswered !== answered || ageMs > windowMs) continue;
+      // What seeds ts_recent is routed by its address, and would leave for a client's.
+      if (this.share.source !== undefined && this.#isCookie(entry)) continue;
+      if (!this.block.claim(slot, entry)) continue;
       this.block.set("oldest", slot + 1 < offers ? slot + 1 : 0);
       this.#table.move(entry, "ready", "leased");
       this.#signal.notify(entry);

@@ -6,8 +6,7 @@
 import { type Endpoint, familyOf } from "../native/address.ts";
 import { SyscallError } from "../native/errno.ts";
 import type { Fd } from "../native/fd.ts";
-import { assertBindable, listenTcp, localEndpoint } from "../native/net/tcp-socket.ts";
-import { setTransparent } from "../native/net/transparent.ts";
+import { assertBindable, listenTcp, localEndpoint, setTransparent } from "../native/net/tcp-socket.ts";
 import { setMark, setReusePort } from "../native/sockopt.ts";
 import { BACKLOG } from "./engine/limits.ts";
 
@@ -86,7 +85,7 @@ export class ListenerSockets {
    */
   intercept(mark: number): void {
     for (const { number } of this.#fds) {
-      setTransparent(number, this.endpoint.address.includes(":") ? 6 : 4);
+      setTransparent(number);
       setMark(number, mark);
     }
   }

@@ -76,8 +76,9 @@ export const IPV6_MTU_DISCOVER = 23;
 export const IPV6_MTU = 24;
 export const IPV6_V6ONLY = 26;
 export const IPV6_HDRINCL = 36;
+export const IPV6_RECVPKTINFO = 49;
+export const IPV6_PKTINFO = 50;
 export const IPV6_TCLASS = 67;
-export const IPV6_TRANSPARENT = 75;
 
 // struct sockaddr_in: family u16 (host order), port u16 (network order), address 4 bytes, 8 bytes of zero.
 export const SOCKADDR_IN_SIZE = 16;

@@ -11,14 +11,14 @@ import { check, lastErrno, SyscallError } from "../errno.ts";
 import { Fd } from "../fd.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
-import { setReceiveBuffer, setTimestampNs } from "../sockopt.ts";
+import { setIntOption, setReceiveBuffer, setTimestampNs } from "../sockopt.ts";
 import { decodePacket } from "../wire/packet.ts";
 import { decodeTcp, type TcpSegment } from "../wire/tcp.ts";
 
 const RECEIVE_BUFFER_BYTES = 4 * 1024 * 1024;
 const BATCH = 32;
 const SEGMENT_MAX = 2048; // SYN-ACK and RST may carry data; longer ones are not for us
-const CONTROL_SIZE = 64;
+const CONTROL_SIZE = 80;
 const NAME_SIZE = 32;
 
 // struct mmsghdr on 64-bit: msghdr (name 0, namelen 8, iov 16, iovlen 24, control 32, controllen 40,
@@ -29,6 +29,9 @@ const SCM_TIMESTAMPNS = so.SO_TIMESTAMPNS;
 // struct cmsghdr: len u64, level i32, type i32, then the data: struct timespec of two i64.
 const CMSG_DATA = 16;
 const TIMESPEC_SIZE = 16;
+// Behind it on IPv6: struct in6_pktinfo begins with the address.
+const PKTINFO_AT = CMSG_DATA + TIMESPEC_SIZE;
+const PKTINFO_ROOM = PKTINFO_AT + 40;
 const CLOCK_REALTIME = 0;
 
 /**
@@ -37,7 +40,7 @@ const CLOCK_REALTIME = 0;
  */
 export type SegmentHandler = (
   source: Uint8Array,
-  destination: Uint8Array | undefined,
+  destination: Uint8Array,
   segment: TcpSegment,
   arrivedMs: number,
   ttl: number | undefined,
@@ -62,6 +65,7 @@ export class HandshakeReceiver {
     );
     attachFilter(this.fd.number, handshakeFilter(family));
     setTimestampNs(this.fd.number);
+    if (family === 6) setIntOption(this.fd.number, so.IPPROTO_IPV6, so.IPV6_RECVPKTINFO, 1);
     setReceiveBuffer(this.fd.number, RECEIVE_BUFFER_BYTES);
     this.#layOut();
   }
@@ -103,8 +107,22 @@ export class HandshakeReceiver {
     } else {
       const segment = decodeTcp(data, 0, data.length);
       const source = this.#names + index * NAME_SIZE + 8; // sin6_addr
-      if (segment) handle(bytes.subarray(source, source + 16), undefined, segment, arrivedMs, undefined);
+      const destination = this.#destinationAt(index);
+      if (!segment || destination === undefined) return;
+      const to = bytes.subarray(destination, destination + 16);
+      handle(bytes.subarray(source, source + 16), to, segment, arrivedMs, undefined);
     }
+  }
+
+  /** Where the address of an IPv6 packet's destination lies, which the header would tell. */
+  #destinationAt(index: number): number | undefined {
+    const { view } = this.#memory;
+    const at = this.#controls + index * CONTROL_SIZE + PKTINFO_AT;
+    const isThere =
+      view.getBigUint64(index * MMSGHDR_SIZE + 40, true) >= BigInt(PKTINFO_ROOM - 4) &&
+      view.getInt32(at + 8, true) === so.IPPROTO_IPV6 &&
+      view.getInt32(at + 12, true) === so.IPV6_PKTINFO;
+    return isThere ? at + CMSG_DATA : undefined;
   }
 
   /** The kernel's receive time in ms since the epoch; `otherwise` when it gave none. */

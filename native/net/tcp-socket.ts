@@ -105,6 +105,25 @@ export function newTcpSocket(family: 4 | 6, flags: number): Fd {
   return fd;
 }
 
+/**
+ * Lets a socket have addresses that are not this host's: of a listener also what TPROXY gives it; accepted sockets
+ * inherit that. Throws SyscallError EPERM without CAP_NET_ADMIN or CAP_NET_RAW.
+ */
+export function setTransparent(fd: number): void {
+  setIntOption(fd, so.IPPROTO_IP, so.IP_TRANSPARENT, 1); // of IPv6 sockets too: it is one bit
+}
+
+/**
+ * Has an unconnected socket come from an address that need not be this host's; its port is chosen by connect(). Throws
+ * SyscallError as setTransparent().
+ */
+export function bindSource(fd: number, address: Uint8Array): void {
+  setTransparent(fd);
+  setIntOption(fd, so.IPPROTO_IP, so.IP_BIND_ADDRESS_NO_PORT, 1);
+  const length = encodeSockaddrInto(memory.bytes, address, 0);
+  check(libc.bindAt(fd, memory.address, length), "bind", { fd });
+}
+
 /** A port held by a listening socket that answers nothing of a handshake. */
 export interface Reservation {
   readonly fd: Fd;
@@ -128,16 +147,37 @@ export function reservePort(
   program?: Fd,
   { port = 0, besideOthers = false }: { readonly port?: number; readonly besideOthers?: boolean } = {},
 ): Reservation {
-  const fd = new Fd(tcpSocket(dualStack ? so.AF_INET6 : so.AF_INET));
+  return reserve(dualStack ? so.AF_INET6 : so.AF_INET, program, besideOthers, (fd) =>
+    encodeAny(fd, dualStack, port),
+  );
+}
+
+/**
+ * Reserves an ephemeral port of one address that need not be this host's. Throws as reservePort(), and EPERM without
+ * CAP_NET_ADMIN.
+ */
+export function reservePortOf(address: Uint8Array, program?: Fd): Reservation {
+  return reserve(domainOf(address), program, false, (fd) => {
+    setTransparent(fd.number);
+    return encodeSockaddrInto(memory.bytes, address, 0);
+  });
+}
+
+function reserve(
+  domain: number,
+  program: Fd | undefined,
+  besideOthers: boolean,
+  address: (fd: Fd) => number,
+): Reservation {
+  const fd = new Fd(tcpSocket(domain));
   try {
     // Before listen, so that no SYN is ever accepted.
     guardPort(fd, program);
     // SK_FORCE_REUSE. A listener cannot leave repair mode, which changes nothing about one.
     if (besideOthers) setRepair(fd.number, true);
-    const length = encodeAny(fd, dualStack, port);
-    check(libc.bindAt(fd.number, memory.address, length), "bind", { port });
-    check(libc.listen(fd.number, 1), "listen", { port });
-    return { fd, port: port === 0 ? localEndpoint(fd.number).port : port };
+    check(libc.bindAt(fd.number, memory.address, address(fd)), "bind", { domain });
+    check(libc.listen(fd.number, 1), "listen", { domain });
+    return { fd, port: localEndpoint(fd.number).port };
   } catch (error) {
     fd.close();
     throw error;
@@ -172,12 +212,14 @@ export interface SynTemplate {
 
 /**
  * Asks the kernel instead of imitating it: connect() in repair mode does all of tcp_connect_init()
- * and sends nothing; closing in repair mode is silent too.
+ * and sends nothing; closing in repair mode is silent too. From `from`, an address that need not be this host's, or
+ * from the one that the route has.
  * Throws SyscallError ENETUNREACH or EHOSTUNREACH without a route, EPERM without CAP_NET_ADMIN.
  */
-export function probeRoute(destination: Uint8Array, port: number): SynTemplate {
+export function probeRoute(destination: Uint8Array, port: number, from?: Uint8Array): SynTemplate {
   using fd = new Fd(tcpSocket(domainOf(destination)));
   setRepair(fd.number, true);
+  if (from !== undefined) bindSource(fd.number, from);
   const length = encodeSockaddrInto(memory.bytes, destination, port);
   check(libc.connectAt(fd.number, memory.address, length), "connect", { port });
   const source = parseAddress(localEndpoint(fd.number).address);

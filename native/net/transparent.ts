@@ -1,26 +1,16 @@
 /**
- * Sockets that take connections meant for others, and where those were meant to go. TPROXY leaves the destination as
- * the accepted socket's own address; REDIRECT rewrites it, and connection tracking remembers it.
+ * Where intercepted connections were meant to go. TPROXY leaves the destination as the accepted socket's own address;
+ * REDIRECT rewrites it, and connection tracking remembers it.
  */
 import { SO_ORIGINAL_DST } from "../abi/netfilter.ts";
 import * as so from "../abi/socket.ts";
 import { decodeSockaddr, type Endpoint } from "../address.ts";
 import { libc } from "../libc.ts";
 import { Memory } from "../memory.ts";
-import { setIntOption } from "../sockopt.ts";
 import { localEndpoint } from "./tcp-socket.ts";
 
 const memory = Memory.anonymous(4096);
 const LENGTH_AT = 2048;
-
-/**
- * Has a listening socket take what TPROXY gives it, whatever its destination; accepted sockets inherit that.
- * Throws SyscallError EPERM without CAP_NET_ADMIN or CAP_NET_RAW.
- */
-export function setTransparent(fd: number, family: 4 | 6): void {
-  if (family === 4) setIntOption(fd, so.IPPROTO_IP, so.IP_TRANSPARENT, 1);
-  else setIntOption(fd, so.IPPROTO_IPV6, so.IPV6_TRANSPARENT, 1);
-}
 
 /**
  * Where the client of an accepted socket wanted to go. When that is the listener itself, nobody intercepted it.
