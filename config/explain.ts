@@ -49,7 +49,7 @@ const collectionRemedies: Readonly<Record<string, string>> = {
 export function explainIssue(issue: z.core.$ZodIssue, value: unknown): Finding[] {
   const path = issue.path.map((step) => (typeof step === "number" ? step : String(step)));
   const fault = faultOf(issue);
-  if (fault !== undefined) return [explainFault(fault, path, valueAt(value, path))];
+  if (fault !== undefined) return [explainFault(fault, path)];
   const place = placeOf(path);
   const remedy = collectionRemedies[place] ?? "see the list of keys in the documentation";
   if (issue.code === "unrecognized_keys") return issue.keys.map((key) => explainUnknownKey(key, path));
@@ -58,8 +58,8 @@ export function explainIssue(issue: z.core.$ZodIssue, value: unknown): Finding[]
   }
   if (issue.code === "invalid_type") {
     const found = valueAt(value, path);
-    if (found === undefined) return [explainFault({ kind: "missing", remedy }, path, found)];
-    if (found === null) return [explainFault(emptyFault(remedy), path, found)];
+    if (found === undefined) return [explainFault({ kind: "missing", remedy }, path)];
+    if (found === null) return [explainFault(emptyFault(remedy), path)];
     const wanted = issue.expected === "array" ? "a list" : "a mapping";
     return [{ path, part: "value", problem: `${nameOf(path)}: ${show(found)} is not ${wanted}`, remedy }];
   }
@@ -67,19 +67,12 @@ export function explainIssue(issue: z.core.$ZodIssue, value: unknown): Finding[]
 }
 
 /** Puts a fault of the value at `path` into a sentence. */
-export function explainFault(fault: Fault, path: Path, value: unknown): Finding {
+export function explainFault(fault: Fault, path: Path): Finding {
   const name = nameOf(path);
   const { remedy } = fault;
   switch (fault.kind) {
     case "missing":
       return { path: path.slice(0, -1), part: "key", problem: `${name} is missing`, remedy };
-    case "pending": {
-      const isPlain = value !== null && typeof value !== "object";
-      const written = isPlain
-        ? `${name}: ${typeof value === "string" ? show(value).slice(1, -1) : String(value)}`
-        : name;
-      return { path, part: "value", problem: `"${written}" is not supported yet`, remedy };
-    }
     case "bad":
       return { path, part: "value", problem: `${name}: ${fault.problem}`, remedy };
   }

@@ -31,16 +31,13 @@ export function faultOf(issue: z.core.$ZodIssue): Fault | undefined {
   return fault as Fault | undefined;
 }
 
-/** One word of a list. Words in `pending` are known, but belong to a later version. */
-export function choice<const T extends string>(words: readonly T[], pending: readonly string[] = []) {
+/** One word of a list. */
+export function choice<const T extends string>(words: readonly T[]) {
   const write = words.length === 1 ? `write ${words[0]}` : `write one of ${words.join(", ")}`;
   return field<T>((input) => {
     const word = words.find((candidate) => candidate === input);
     if (word !== undefined) return good(word);
     if (typeof input !== "string") return bad(`${show(input)} is not one of ${words.join(", ")}`, write);
-    if (pending.includes(input)) {
-      return { ok: false, fault: { kind: "pending", remedy: `leave it out, or ${write}` } };
-    }
     const near = nearest(input, words);
     return bad(`${show(input)} is not known`, near === undefined ? write : `did you mean ${near}?`);
   }, write);

@@ -14,11 +14,10 @@ export function formatProblem(p: Problem): string {
 
 /**
  * What is wrong with one value, before its place in the file is known.
- * `missing`: the key is absent; `pending`: valid, but not in this version; `bad`: everything else.
+ * `missing`: the key is absent; `bad`: everything else.
  */
 export type Fault =
   | { readonly kind: "missing"; readonly remedy: string }
-  | { readonly kind: "pending"; readonly remedy: string }
   | { readonly kind: "bad"; readonly problem: string; readonly remedy: string };
 
 /** What the reader of one value returns: never throws, a fault carries its remedy. */

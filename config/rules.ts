@@ -136,6 +136,7 @@ function checkModes(listeners: readonly unknown[], upstreams: Mapping): Finding[
         const remedy = "leave it out: servers learn of the client from X-Forwarded-For";
         findings.push({ path: [...path, "proxyProtocol"], part: "key", problem, remedy });
       }
+      findings.push(...checkSourceAddress(path, asMapping(upstream), listeners));
       if (!passedOn || isHttp) return findings;
       for (const [key, isGiven] of [
         ["reuse", reuse !== "never"],
@@ -147,6 +148,31 @@ function checkModes(listeners: readonly unknown[], upstreams: Mapping): Finding[
       return findings;
     }),
   ];
+}
+
+/** Connections have one client each, whom this process sees. */
+function checkSourceAddress(path: Path, upstream: Mapping, listeners: readonly unknown[]): Finding[] {
+  if (upstream.sourceAddress !== "client") return [];
+  const name = path[path.length - 1];
+  const users = listeners.map(asMapping).filter((listener) => usesUpstream(listener, String(name)));
+  const at = { path: [...path, "sourceAddress"], part: "key" } as const;
+  const http = users.find(({ mode }) => mode === "http");
+  const behind = users.find(({ proxyProtocol }) => {
+    const { accept = "none" } = asMapping(proxyProtocol);
+    return accept !== "none";
+  });
+  const findings: Finding[] = [];
+  if (http) {
+    const problem = `sourceAddress: the http listener ${show(http.name)} has connections to servers that are no client's own`;
+    const remedy = "leave it out: servers learn of the client from X-Forwarded-For";
+    findings.push({ ...at, problem, remedy });
+  }
+  if (behind) {
+    const problem = `sourceAddress: the clients of ${show(behind.name)} are proxies, whose PROXY header has another address`;
+    const remedy = "leave it out, and tell servers by proxyProtocol: v2";
+    findings.push({ ...at, problem, remedy });
+  }
+  return findings;
 }
 
 function checkListenerMode(path: Path, listener: Mapping): Finding[] {
@@ -178,8 +204,7 @@ function checkUpstream(name: string, upstream: Mapping): Finding[] {
   const path: Path = ["upstreams", name];
   const findings: Finding[] = [];
   const read = readName(name);
-  if (!read.ok)
-    findings.push({ ...explainFault(read.fault, path, name), part: "key", problem: nameProblem(name) });
+  if (!read.ok) findings.push({ ...explainFault(read.fault, path), part: "key", problem: nameProblem(name) });
   const servers = asList(upstream.servers).map((server) => parseServerAddress(asMapping(server).address));
   const addresses = servers.map((server) =>
     server.ok ? formatHostPort(server.value).toLowerCase() : undefined,
@@ -246,7 +271,7 @@ function checkServers(name: string, upstream: unknown, listeners: readonly unkno
   }
   if (isLearned) return [];
   if (servers === undefined) {
-    return [explainFault({ kind: "missing", remedy: serversExample }, [...path, "servers"], servers)];
+    return [explainFault({ kind: "missing", remedy: serversExample }, [...path, "servers"])];
   }
   if (!Array.isArray(servers) || servers.length > 0) return [];
   const problem = "servers: the list is empty";

@@ -143,7 +143,7 @@ const upstreamShape = {
   maxQueue: wholeNumber({ min: 0, max: connectionsMax }).prefault(1024),
   connectTimeout: duration({ minMs: 1, maxMs: hourMs }).prefault("5s"),
   proxyProtocol: choice(["none", "v1", "v2"]).prefault("none"),
-  sourceAddress: choice(["proxy"], ["client"]).prefault("proxy"),
+  sourceAddress: choice(["proxy", "client"]).prefault("proxy"),
   tls: z.strictObject(upstreamTlsShape).nullable().default(null),
   reuse: reuse.prefault("never"),
   hostHeader: field(readHostHeader, "write keep, or the host to send").prefault("keep"),

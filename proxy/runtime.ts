@@ -32,7 +32,7 @@ import { usesHttp, waitingSettings, withFiles } from "./reload-plan.ts";
 import type { ServiceManager } from "./service-manager.ts";
 import type { MetricsSnapshot, ProxyView, Readiness, ReloadResult, Status } from "./status.ts";
 import { Traffic } from "./traffic.ts";
-import { type LearnedPools, newUpstream } from "./transparent/learned-pools.ts";
+import { type LearnedUpstream, newUpstream } from "./transparent/learned-upstream.ts";
 import { type MarkingShare, markingOf, markingProblems } from "./transparent/marking.ts";
 import type { Estate, Heritage } from "./upgrade/estate.ts";
 import { type LiveUpstream, type NamedPool, poolMetrics, poolStatus, unfilledReasons } from "./upstreams.ts";
@@ -66,7 +66,7 @@ export class Runtime implements ProxyView {
   readonly #startedAt = performance.now();
   readonly #names: NameWatcher;
   readonly #traffic = new Traffic();
-  readonly #upstreams = new Map<string, LiveUpstream | LearnedPools>();
+  readonly #upstreams = new Map<string, LiveUpstream | LearnedUpstream>();
   readonly #listeners: Listeners;
   #workers!: Workers;
   #files: HttpFiles;
@@ -149,7 +149,7 @@ export class Runtime implements ProxyView {
         listener: name,
         maxConnections,
       })),
-      pools: this.#pools().map(poolMetrics),
+      pools: poolMetrics(this.#pools()),
       ...this.#balance(),
       logged: this.#options.events.counts,
       isReloadRefused: this.#isReloadRefused,
@@ -244,7 +244,7 @@ export class Runtime implements ProxyView {
       isReadable: this.#options.isReadable,
       log: this.#options.log,
       marking: this.#marking,
-      onVisited: (upstream, destination) => this.#upstreams.get(upstream)?.visited(destination),
+      onVisited: (upstream, visit) => this.#upstreams.get(upstream)?.visited(visit),
     });
     if (accelerate) {
       const poolLog = this.#options.log.child({ component: "pool" });
@@ -299,7 +299,7 @@ export class Runtime implements ProxyView {
   async #prepareUpstreams(
     configs: readonly Upstream[],
     { authorities }: HttpFiles,
-  ): Promise<readonly (LiveUpstream | LearnedPools)[]> {
+  ): Promise<readonly (LiveUpstream | LearnedUpstream)[]> {
     const upstreams = configs.map((config) =>
       newUpstream(config, {
         names: this.#names,
@@ -318,7 +318,7 @@ export class Runtime implements ProxyView {
     throw failed.reason;
   }
 
-  #addUpstream(upstream: LiveUpstream | LearnedPools): void {
+  #addUpstream(upstream: LiveUpstream | LearnedUpstream): void {
     upstream.publish();
     this.#upstreams.set(upstream.config.name, upstream);
   }
@@ -411,7 +411,7 @@ export class Runtime implements ProxyView {
     const { files } = read;
     const diff = withFiles(diffConfig(this.#config, next), this.#files, files);
     let sockets: ReadonlyMap<string, ListenerSockets> = new Map();
-    let fresh: readonly (LiveUpstream | LearnedPools)[];
+    let fresh: readonly (LiveUpstream | LearnedUpstream)[];
     try {
       if (usesHttp(next) && this.#workers.http.length === 0) await this.#startHttp();
       sockets = this.#listeners.prepare(diff.listeners);

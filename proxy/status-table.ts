@@ -1,6 +1,15 @@
 import type { Event } from "./events.ts";
 import type { ListenerStatus, PoolStatus, ServerStatus, Status, UpstreamStatus } from "./status.ts";
-import { duration, grouped, hitRate, medianMs, milliseconds, poolState, spent } from "./status-words.ts";
+import {
+  duration,
+  grouped,
+  hitRate,
+  medianMs,
+  milliseconds,
+  poolEnds,
+  poolState,
+  spent,
+} from "./status-words.ts";
 
 /** GET /status as tables for a terminal. */
 
@@ -16,7 +25,7 @@ const LISTENER_COLUMNS: readonly Column<ListenerStatus>[] = [
 
 const POOL_COLUMNS: readonly Column<PoolStatus>[] = [
   ["UPSTREAM", "left", (row) => row.upstream],
-  ["SERVER", "left", (row) => row.server],
+  ["SERVER", "left", poolEnds],
   ["READY", "right", (row) => `${row.halfOpen}/${row.target}`],
   ["RTT", "right", (row) => `${row.rttMs.toFixed(1)} ms`],
   ["HITS", "right", (row) => String(row.hits)],

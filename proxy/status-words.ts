@@ -10,6 +10,11 @@ export function share(part: number): string {
   return `${(100 * part).toFixed(1)} %`;
 }
 
+/** Whom connections of a pool are between. */
+export function poolEnds({ server, client }: Pick<PoolStatus, "server" | "client">): string {
+  return client === undefined ? server : `${server} from ${client}`;
+}
+
 /** "resting": nobody asks for it, and `min` is 0. */
 export function poolState({
   cookies,

@@ -33,6 +33,8 @@ export interface ListenerStatus {
 export interface PoolStatus {
   readonly upstream: string;
   readonly server: string;
+  /** The address that the server sees, where that is a client's. */
+  readonly client?: string;
   readonly halfOpen: number;
   readonly target: number;
   readonly rttMs: number;

@@ -11,9 +11,16 @@ import { HealthChecks } from "./balance/checks.ts";
 import { Line } from "./balance/line.ts";
 import type { ServerState } from "./balance/server-state.ts";
 import type { ServerStates } from "./balance/server-states.ts";
-import type { ServerShare, UpstreamShare } from "./engine/messages.ts";
+import type { ServerShare, UpstreamShare, Visit } from "./engine/messages.ts";
 import type { NameWatcher } from "./names.ts";
-import type { PoolMetrics, PoolStatus, ServerStatus, UpstreamStatus } from "./status.ts";
+import {
+  POOL_EVENTS,
+  type PoolMetrics,
+  type PoolStatus,
+  type ServerStatus,
+  type UpstreamStatus,
+} from "./status.ts";
+import { LearnedPools } from "./transparent/learned-pools.ts";
 
 type Spec = Parameters<PoolRegistry["hold"]>[0];
 
@@ -31,6 +38,8 @@ export interface NamedPool extends PoolEntry {
   readonly upstream: string;
   readonly server: string;
   readonly maxSynRate: number;
+  /** The address that the server sees, where that is a client's. */
+  readonly client: string | undefined;
   /** It comes and goes with what clients ask for. */
   readonly isLearned: boolean;
 }
@@ -53,6 +62,8 @@ export class LiveUpstream {
   readonly config: Upstream;
   readonly #options: UpstreamsOptions;
   readonly #checks: HealthChecks | undefined;
+  /** Of the clients, where servers are to see their addresses. */
+  readonly #clients: LearnedPools | undefined;
   readonly #line: Line;
   readonly #watches: (() => void)[] = [];
   readonly #addresses: (readonly Endpoint[])[];
@@ -67,6 +78,10 @@ export class LiveUpstream {
     const { name: upstream, health } = config;
     const line = options.states.line(upstream);
     this.#line = new Line(line);
+    if (config.sourceAddress === "client") {
+      const { registry, onError } = options;
+      this.#clients = new LearnedPools(config, { registry, onError, onChange: () => this.publish() });
+    }
     if (health) this.#checks = new HealthChecks({ upstream, config: health, line, log: options.log });
   }
 
@@ -91,14 +106,17 @@ export class LiveUpstream {
 
   get pools(): readonly NamedPool[] {
     const { name: upstream, pool: settings } = this.config;
-    const own = { upstream, maxSynRate: settings.maxSynRate, isLearned: false };
-    return this.#servers.flatMap(({ pool, share }) =>
-      pool ? [{ ...pool, ...own, server: formatEndpoint(share.endpoint) }] : [],
+    const common = { upstream, maxSynRate: settings.maxSynRate, client: undefined, isLearned: false };
+    const own = this.#servers.flatMap(({ pool, share: { endpoint } }) =>
+      pool ? [{ ...pool, ...common, server: formatEndpoint(endpoint) }] : [],
     );
+    return [...own, ...(this.#clients?.named ?? [])];
   }
 
-  /** A client asked for a destination of its own choice: none of ours. */
-  visited(_destination: Endpoint): void {}
+  /** A client came to a server that has no half-opens for it. */
+  visited(visit: Visit): void {
+    this.#clients?.visited(visit);
+  }
 
   get status(): UpstreamStatus {
     const { name, balance } = this.config;
@@ -127,6 +145,7 @@ export class LiveUpstream {
       ...{ name, policy, connectTimeoutMs, maxQueue, proxyProtocol },
       line: this.#options.states.line(name),
       servers: this.#servers.map(({ share }) => share),
+      clientPools: this.#clients?.shares,
       http: {
         tls: tls === null ? undefined : { ...tls, ca: this.#options.authority ?? null },
         reuseMs: reuse === "never" ? 0 : reuse,
@@ -139,6 +158,7 @@ export class LiveUpstream {
   async stop(): Promise<void> {
     for (const unwatch of this.#watches) unwatch();
     this.#checks?.stop();
+    await this.#clients?.stop();
     await this.#applying.catch(() => {});
     await this.#letGo(this.#servers);
   }
@@ -180,7 +200,7 @@ export class LiveUpstream {
   async #server(endpoint: Endpoint, config: Upstream["servers"][number]): Promise<LiveServer> {
     const { min, max, maxSynRate, maxAgeMs } = this.config.pool;
     const spec: Spec = { upstream: this.config.name, server: endpoint, min, max, maxSynRate, maxAgeMs };
-    const pool = await this.#options.registry?.hold(spec);
+    const pool = this.#clients === undefined ? await this.#options.registry?.hold(spec) : undefined;
     const state = this.#options.states.hold(this.config.name, endpoint);
     if (!this.#checks) state.isUnhealthy = false; // found by checks that a reload took away
     const { weight, maxConnections, address } = config;
@@ -199,10 +219,11 @@ export class LiveUpstream {
 }
 
 /** A pool as GET /status shows it. */
-export function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
+export function poolStatus({ block, upstream, server, client }: NamedPool): PoolStatus {
   return {
     upstream,
     server,
+    ...(client !== undefined && { client }),
     halfOpen: block.get("halfOpen"),
     target: block.get("target"),
     rttMs: block.get("rttUs") / 1e3,
@@ -217,8 +238,35 @@ export function poolStatus({ block, upstream, server }: NamedPool): PoolStatus {
   };
 }
 
-/** A pool as GET /metrics counts it. */
-export function poolMetrics({ block, share, upstream, server, maxSynRate }: NamedPool): PoolMetrics {
+/** Pools as GET /metrics counts them: those for all clients of a server are one. */
+export function poolMetrics(pools: readonly NamedPool[]): readonly PoolMetrics[] {
+  const byServer = new Map<string, PoolMetrics>();
+  for (const pool of pools) {
+    const key = `${pool.upstream} ${pool.server}`;
+    const known = byServer.get(key);
+    const counted = countsOf(pool);
+    byServer.set(key, known === undefined ? counted : sumOf(known, counted));
+  }
+  return [...byServer.values()];
+}
+
+function sumOf(a: PoolMetrics, b: PoolMetrics): PoolMetrics {
+  const events = POOL_EVENTS.map((event) => [event, a.events[event] + b.events[event]] as const);
+  return {
+    ...a,
+    halfOpen: a.halfOpen + b.halfOpen,
+    target: a.target + b.target,
+    max: a.max + b.max,
+    ceiling: a.ceiling + b.ceiling,
+    isPaused: a.isPaused || b.isPaused,
+    isOnCookies: a.isOnCookies || b.isOnCookies,
+    syns: a.syns + b.syns,
+    maxSynRate: a.maxSynRate + b.maxSynRate,
+    events: Object.fromEntries(events) as PoolMetrics["events"],
+  };
+}
+
+function countsOf({ block, share, upstream, server, maxSynRate }: NamedPool): PoolMetrics {
   return {
     upstream,
     server,

@@ -21,6 +21,7 @@ import { ADMIN_NAME, Passed } from "../passed.ts";
 import { checkPrivileges, type MissingPrivilege } from "../privileges.ts";
 import { Runtime, type RuntimeOptions } from "../runtime.ts";
 import { type Manager, ServiceManager } from "../service-manager.ts";
+import { usesClientAddresses } from "../transparent/marking.ts";
 import { ChannelError } from "../upgrade/channel.ts";
 import type { Heritage } from "../upgrade/estate.ts";
 import { type Command, upgrade } from "../upgrade/predecessor.ts";
@@ -107,9 +108,10 @@ export async function run(options: RunOptions, output: Output): Promise<RunResul
   const { level } = config.log;
   const events = new RecentEvents();
   const log = createLog({ level, events, readable: options.isTerminal, descriptor: STDOUT });
-  const missing = config.acceleration === "off" ? [] : checkPrivileges().missing;
-  if (missing.length > 0 && config.acceleration === "required") {
-    output.stderr(errorLine(explainRefusal(missing)));
+  const needsAddresses = usesClientAddresses(config);
+  const missing = config.acceleration === "off" && !needsAddresses ? [] : checkPrivileges().missing;
+  if (missing.length > 0 && (config.acceleration === "required" || needsAddresses)) {
+    output.stderr(errorLine(explainRefusal(missing, needsAddresses)));
     return { code: EXIT.privilege, hung: false };
   }
   // In an upgrade the process before this one has restored them.
@@ -129,11 +131,14 @@ export async function run(options: RunOptions, output: Output): Promise<RunResul
   );
 }
 
-function explainRefusal(missing: readonly MissingPrivilege[]): string {
+function explainRefusal(missing: readonly MissingPrivilege[], needsAddresses: boolean): string {
   const names = missing.map(({ capability }) => capability).join(" and ");
   const found = missing.map((lack) => lack.found).join("; ");
   const remedies = [...new Set(missing.map(({ remedy }) => remedy))].join("; ");
-  return `${names} missing, which acceleration: required needs: ${found} (${remedies}; or write acceleration: preferred to proxy without)`;
+  const [what, otherwise] = needsAddresses
+    ? ["sourceAddress: client", "leave it out"]
+    : ["acceleration: required", "write acceleration: preferred to proxy without"];
+  return `${names} missing, which ${what} needs: ${found} (${remedies}; or ${otherwise})`;
 }
 
 /**

@@ -13,7 +13,6 @@
  *     short (EMFILE, ENFILE, ENOBUFS, ENOMEM)
  */
 import { EMFILE, ENFILE, ENOBUFS, ENOMEM } from "../../native/abi/errno.ts";
-import type { Endpoint } from "../../native/address.ts";
 import { nowMs } from "../../native/clock.ts";
 import { errnoCode } from "../../native/errno.ts";
 import { Fd } from "../../native/fd.ts";
@@ -32,7 +31,7 @@ import { type CompletionHandler, type Driver, SLOT_MAX, WAKE_SLOT } from "./driv
 import { Flights } from "./flights.ts";
 import { LearnedServers, type LearnedServices, TransparentPolicy } from "./learned-servers.ts";
 import * as limits from "./limits.ts";
-import type { ListenerShare, UpstreamShare } from "./messages.ts";
+import type { ListenerShare, UpstreamShare, Visit } from "./messages.ts";
 import { Session } from "./session.ts";
 import type { MovingSession } from "./session-record.ts";
 import type { SessionReport } from "./session-report.ts";
@@ -111,7 +110,7 @@ export interface EngineOptions {
   readonly onUnlistened: (id: number) => void;
   readonly marking: Marking;
   /** Called when a client asked for a destination that has no pool. */
-  readonly onVisited: (upstream: string, destination: Endpoint) => void;
+  readonly onVisited: (upstream: string, visit: Visit) => void;
 }
 
 export class Engine implements SessionServices, CompletionHandler, LearnedServices {
@@ -466,9 +465,10 @@ export class Engine implements SessionServices, CompletionHandler, LearnedServic
   /** An upstream as it is now, with the line that it had `before`. */
   #upstream(share: UpstreamShare, before?: ServerChoice): ServerChoice {
     const line = before?.line ?? new Line(share.line, this.#worker);
-    if (!share.isLearned) return new UpstreamServers(share, line, this.#takers, this.log);
-    const learned = before instanceof LearnedServers ? before : undefined;
-    return new LearnedServers({ share, line, takers: this.#takers, services: this, before: learned });
+    const options = { share, line, takers: this.#takers, services: this };
+    return share.isLearned
+      ? new LearnedServers({ ...options, before: before instanceof LearnedServers ? before : undefined })
+      : new UpstreamServers({ ...options, before: before instanceof UpstreamServers ? before : undefined });
   }
 
   #fireDeadlines(now: number): void {

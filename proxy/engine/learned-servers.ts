@@ -19,24 +19,23 @@ import {
 import { SyscallError } from "../../native/errno.ts";
 import { originalDestination } from "../../native/net/transparent.ts";
 import { readEnd } from "../../native/repair/socket-reader.ts";
-import type { Logger } from "../../pool/logger.ts";
 import type { Line } from "../balance/line.ts";
 import { NetworkList } from "../networks.ts";
+import type { ClientSources, Source, SourceServices } from "./client-sources.ts";
 import type { TransparentShare, UpstreamShare } from "./messages.ts";
-import { destinationHash, type OwnConnections } from "./own-connections.ts";
+import { connectionHash, type OwnConnections } from "./own-connections.ts";
 import {
   type ChoosingClient,
   type Server,
   type ServerChoice,
   serverOf,
+  sourcesOf,
   type TakerFactory,
 } from "./upstream.ts";
 
 /** What of its engine it needs. */
-export interface LearnedServices {
-  readonly log: Logger;
+export interface LearnedServices extends SourceServices {
   readonly ownConnections: OwnConnections | undefined;
-  onVisited(upstream: string, destination: Endpoint): void;
 }
 
 /** Which destinations of a transparent listener are accelerated. */
@@ -83,6 +82,8 @@ export class LearnedServers implements ServerChoice {
   readonly maxQueue = 0;
   readonly #services: LearnedServices;
   readonly #pooled: ReadonlyMap<string, Server>;
+  /** Undefined where connections come from this host's address. */
+  readonly sources: ClientSources | undefined;
 
   constructor({ share, line, takers, services, before }: LearnedServersOptions) {
     this.name = share.name;
@@ -94,6 +95,7 @@ export class LearnedServers implements ServerChoice {
       const known = before === undefined ? undefined : before.#pooled.get(formatEndpoint(server.endpoint));
       return known?.taker?.share.id === server.pool?.id && known ? known : serverOf(server, takers);
     });
+    this.sources = sourcesOf(share, takers, services, before?.sources);
     this.#pooled = new Map(servers.map((server) => [server.name, server]));
   }
 
@@ -113,10 +115,16 @@ export class LearnedServers implements ServerChoice {
       this.#services.log.warn(fields, "refusing a connection that would come back");
       return undefined;
     }
-    if (!transparent.accelerates(destination)) return plainServer(destination);
+    if (!transparent.accelerates(destination)) return plainServer(destination, false);
     const pooled = this.#pooled.get(formatEndpoint(destination));
-    if (pooled === undefined) this.#services.onVisited(this.name, destination);
+    if (pooled === undefined && this.sources === undefined) {
+      this.#services.onVisited(this.name, { destination });
+    }
     return pooled ?? plainServer(destination);
+  }
+
+  source(server: Server, client: number): Source | undefined {
+    return this.sources === undefined ? server.own : this.sources.of(server, client);
   }
 
   named(name: string | undefined): Server | undefined {
@@ -144,17 +152,23 @@ export class LearnedServers implements ServerChoice {
       return "it is for the listener itself";
     }
     const peer = peerOf(client);
-    if (!peer || !this.#services.ownConnections?.has(peer.port, destinationHash(formatEndpoint(destination))))
-      return undefined;
-    return isHere(formatAddress(peer.address)) ? "it is our own" : undefined;
+    const own = this.#services.ownConnections;
+    if (peer === undefined || own === undefined) return undefined;
+    const key = formatEndpoint(destination);
+    const isOwn =
+      this.sources === undefined
+        ? own.has(peer.port, connectionHash(key)) && isHere(formatAddress(peer.address))
+        : own.has(peer.port, connectionHash(key, peer.address));
+    return isOwn ? "it is our own" : undefined;
   }
 }
 
 /** Nobody asks after it. */
 const NO_STATE = new SharedArrayBuffer(256);
 
-function plainServer(endpoint: Endpoint): Server {
-  return serverOf({ endpoint, weight: 1, maxConnections: 0, pool: undefined, state: NO_STATE }, undefined);
+function plainServer(endpoint: Endpoint, isAccelerated = true): Server {
+  const share = { endpoint, weight: 1, maxConnections: 0, pool: undefined, state: NO_STATE };
+  return serverOf(share, undefined, isAccelerated);
 }
 
 /** Undefined once the client has reset its connection. */

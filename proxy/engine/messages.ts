@@ -72,6 +72,8 @@ export interface UpstreamShare {
   readonly line: LineShare;
   readonly proxyProtocol: Upstream["proxyProtocol"];
   readonly servers: readonly ServerShare[];
+  /** Connections come from their clients' addresses, and these are the pools of clients; absent: from this host's. */
+  readonly clientPools?: readonly PoolShare[] | undefined;
   /** The servers are those that clients of transparent listeners asked for, as far as they have pools. */
   readonly isLearned?: boolean;
   readonly http: HttpUpstreamShare;
@@ -94,6 +96,12 @@ export type ToWorker =
   /** End every session now. */
   | { readonly kind: "abort" };
 
+/** A destination, and the address that it is to see where that is the client's. */
+export interface Visit {
+  readonly destination: Endpoint;
+  readonly client?: string | undefined;
+}
+
 export type FromWorker =
   | {
       readonly kind: "started";
@@ -110,6 +118,6 @@ export type FromWorker =
   | { readonly kind: "drained" }
   /** A session ended; only where sessions are traced, and then of no more than TRACED_PER_SECOND_MAX. */
   | { readonly kind: "session"; readonly report: SessionReport }
-  /** A client of a transparent listener asked for a destination that has no pool. */
-  | { readonly kind: "visited"; readonly upstream: string; readonly destination: Endpoint }
+  /** A client asked for a destination that has no pool, or not from the client's own address. */
+  | ({ readonly kind: "visited"; readonly upstream: string } & Visit)
   | LogMessage;

@@ -37,9 +37,10 @@ export class OwnConnections {
   }
 }
 
-/** A server's name as a number, never 0 (FNV-1a). */
-export function destinationHash(name: string): number {
+/** A server's name, and the address that it sees where that is not this host's, as a number, never 0 (FNV-1a). */
+export function connectionHash(name: string, source?: Uint8Array): number {
   let hash = 0x811c9dc5;
   for (let at = 0; at < name.length; at++) hash = Math.imul(hash ^ name.charCodeAt(at), 0x01000193);
+  for (const byte of source ?? []) hash = Math.imul(hash ^ byte, 0x01000193);
   return hash === 0 ? 1 : hash | 0;
 }

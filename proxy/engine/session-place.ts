@@ -1,5 +1,6 @@
 /** A session's place at a server of its upstream, or in the line for one. */
 import type { Line, Waiter } from "../balance/line.ts";
+import type { Source } from "./client-sources.ts";
 import type { ListenerState } from "./engine.ts";
 import type { Relay } from "./relay.ts";
 import type { ChoosingClient, Server } from "./upstream.ts";
@@ -18,6 +19,7 @@ export class SessionPlace implements Waiter, ChoosingClient {
   readonly #relay: Pick<Relay, "client">;
   readonly #tried: Server[] = [];
   #server: Server | undefined;
+  #source: Source | undefined;
   #line: Line | undefined;
 
   constructor(owner: PlaceOwner, relay: Pick<Relay, "client">) {
@@ -38,6 +40,11 @@ export class SessionPlace implements Waiter, ChoosingClient {
     return this.#server;
   }
 
+  /** Whom the session comes from there. */
+  get source(): Source | undefined {
+    return this.#source;
+  }
+
   begin(): void {
     this.#tried.length = 0;
   }
@@ -47,13 +54,14 @@ export class SessionPlace implements Waiter, ChoosingClient {
     const { upstream } = this.#owner.listener;
     this.begin();
     this.#server = upstream.named(name);
+    this.#source = this.#server && upstream.source(this.#server, this.socket);
     if (this.#server) upstream.admit(this.#server);
   }
 
   /** Looks for a server that has room; stands in line for one when all are full. */
   find(nowMs: number): void {
     const { upstream } = this.#owner.listener;
-    const server = upstream.choose(nowMs, this.#tried, false, this);
+    const server = this.#choose(nowMs, false);
     if (server === "full" && upstream.line.stand(this, upstream.maxQueue)) {
       this.#line = upstream.line;
       this.#tried.length = 0; // any server will do
@@ -65,7 +73,7 @@ export class SessionPlace implements Waiter, ChoosingClient {
   }
 
   seek(nowMs: number): boolean {
-    const server = this.#owner.listener.upstream.choose(nowMs, this.#tried, true, this);
+    const server = this.#choose(nowMs, true);
     if (server === "full") return false;
     this.#line = undefined;
     this.#take(server, nowMs);
@@ -94,6 +102,19 @@ export class SessionPlace implements Waiter, ChoosingClient {
   leave(): void {
     if (this.#server) this.#owner.listener.upstream.release(this.#server);
     this.#server = undefined;
+  }
+
+  /** As the upstream chooses, but only where this client can be. */
+  #choose(nowMs: number, isFirst: boolean): Server | "full" | undefined {
+    const { upstream } = this.#owner.listener;
+    for (;;) {
+      const server = upstream.choose(nowMs, this.#tried, isFirst, this);
+      if (server === undefined || server === "full") return server;
+      this.#source = upstream.source(server, this.socket);
+      if (this.#source !== undefined) return server;
+      upstream.release(server);
+      this.#tried.push(server);
+    }
   }
 
   #take(server: Server | undefined, nowMs: number): void {

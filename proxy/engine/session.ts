@@ -98,8 +98,8 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#times.begin(nowMs);
     this.#lastActivityMs = nowMs - record.idleMs;
     this.#connectDeadlineMs = nowMs + record.connectLeftMs;
-    if (sockets.upstream !== undefined)
-      this.#relay.upstream.adopt(this.#place.server, sockets.upstream, record.lease);
+    this.#relay.upstream.aim(this.#place.server, this.#place.source);
+    if (sockets.upstream !== undefined) this.#relay.upstream.adopt(sockets.upstream, record.lease);
     this.#move(record.state, nowMs);
     this.#stateSinceMs = nowMs - record.stateAgeMs;
     this.#resume(record.state, nowMs);
@@ -263,7 +263,7 @@ export class Session implements RelayOwner, PlaceOwner {
     this.#place.reached();
     const { route } = this.#relay;
     this.#services.counters.add(route, COUNT.roundTripsSaved, 1);
-    this.#services.counters.add(route, COUNT.secondsSaved, (this.#place.server?.taker?.rttMs ?? 0) / 1e3);
+    this.#services.counters.add(route, COUNT.secondsSaved, this.#relay.upstream.rttMs / 1e3);
     this.#move("open", nowMs);
     this.#deadline(nowMs + this.listener.share.idleTimeoutMs);
   }
@@ -289,13 +289,14 @@ export class Session implements RelayOwner, PlaceOwner {
       this.#close("reset", nowMs);
       return;
     }
+    this.#relay.upstream.aim(server, this.#place.source);
     if (this.#serversTried > 0 || this.state === "connecting") {
       this.#connect(nowMs);
       return;
     }
     this.#header.tell(this.#relay, this.listener.upstream.proxyProtocol);
     const startedMs = performance.now();
-    if (!this.#relay.upstream.take(server)) {
+    if (!this.#relay.upstream.take()) {
       this.#path = "direct";
       this.#connect(nowMs);
       return;
@@ -413,8 +414,9 @@ export class Session implements RelayOwner, PlaceOwner {
       case "connecting":
         if (!relay.hasClientSpoken) relay.listenToClient();
         this.#serversTried -= 1; // the same one again
-        if (this.#place.server) this.#connect(nowMs);
-        else this.#place.find(nowMs);
+        if (this.#place.server === undefined) this.#place.find(nowMs);
+        else if (this.#place.source !== undefined) this.#connect(nowMs);
+        else this.#close("reset", nowMs);
         break;
       case "unproven":
       case "open":

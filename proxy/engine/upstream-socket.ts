@@ -1,10 +1,11 @@
 import { TCP_CLOSE_WAIT, TCP_ESTABLISHED } from "../../native/abi/tcp.ts";
-import { localEndpoint, newTcpSocket } from "../../native/net/tcp-socket.ts";
+import { bindSource, localEndpoint, newTcpSocket } from "../../native/net/tcp-socket.ts";
 import { deferHandshakeAck, getTcpInfo, setMark } from "../../native/sockopt.ts";
 import type { Ending, Verdict } from "../../pool/entry-table.ts";
 import type { Lease, LeaseRecord } from "../../pool/taker.ts";
+import type { Source } from "./client-sources.ts";
 import type { Driver } from "./driver.ts";
-import { destinationHash, type OwnConnections } from "./own-connections.ts";
+import { connectionHash, type OwnConnections } from "./own-connections.ts";
 import type { Server } from "./upstream.ts";
 
 const NONE = -1;
@@ -21,6 +22,7 @@ export class UpstreamSocket {
   readonly #marking: Marking;
   #fd = NONE;
   #server: Server | undefined;
+  #source: Source | undefined;
   #lease: Lease | undefined;
   #noted: { readonly own: OwnConnections; readonly port: number; readonly hash: number } | undefined;
 
@@ -42,10 +44,20 @@ export class UpstreamSocket {
     return state === TCP_ESTABLISHED || state === TCP_CLOSE_WAIT;
   }
 
-  /** An established socket from the server's pool. False: it has none ready, or no pool. */
-  take(server: Server): boolean {
+  /** From now on it is about this server, and connections from `source`. */
+  aim(server: Server | undefined, source: Source | undefined): void {
     this.#server = server;
-    this.#lease = server.taker?.take();
+    this.#source = source;
+  }
+
+  /** The round trip to the server as its pool knows it; 0 without one. */
+  get rttMs(): number {
+    return this.#source?.taker?.rttMs ?? 0;
+  }
+
+  /** An established socket from the pool. False: it has none ready, or there is no pool. */
+  take(): boolean {
+    this.#lease = this.#source?.taker?.take();
     if (!this.#lease) return false;
     this.#fd = this.#lease.fd;
     this.note();
@@ -53,32 +65,41 @@ export class UpstreamSocket {
   }
 
   /** An unconnected socket; `hasData` will be sent as soon as it is connected. Throws SyscallError EMFILE. */
-  open(server: Server, socketFlags: number, hasData: boolean): void {
-    this.#server = server;
-    const fd = newTcpSocket(server.family, socketFlags);
-    if (this.#marking.upstreamMark !== undefined) setMark(fd.number, this.#marking.upstreamMark);
-    if (hasData) deferHandshakeAck(fd.number);
-    this.#fd = fd.release();
+  open({ family }: Server, socketFlags: number, hasData: boolean): void {
+    const fd = newTcpSocket(family, socketFlags);
+    try {
+      const source = this.#source?.address;
+      if (source !== undefined) bindSource(fd.number, source);
+      if (this.#marking.upstreamMark !== undefined) setMark(fd.number, this.#marking.upstreamMark);
+      if (hasData) deferHandshakeAck(fd.number);
+      this.#fd = fd.release();
+    } catch (error) {
+      fd.close();
+      throw error;
+    }
   }
 
   /** Notes a connection that is established, until drop(): whoever accepts it knows that it is ours. */
   note(): void {
     const { ownConnections: own } = this.#marking;
     if (own === undefined || this.#server === undefined) return;
-    this.#noted = { own, port: localEndpoint(this.#fd).port, hash: destinationHash(this.#server.name) };
+    this.#noted = {
+      own,
+      port: localEndpoint(this.#fd).port,
+      hash: connectionHash(this.#server.name, this.#source?.address),
+    };
     own.add(this.#noted.port, this.#noted.hash);
   }
 
   /** Goes on with a socket that another session had, made of the half-open that `lease` tells of, if of one. */
-  adopt(server: Server | undefined, fd: number, lease: LeaseRecord | undefined): void {
-    this.#server = server;
+  adopt(fd: number, lease: LeaseRecord | undefined): void {
     this.#fd = fd;
-    this.#lease = lease && server?.taker?.adopt(fd, lease);
+    this.#lease = lease && this.#source?.taker?.adopt(fd, lease);
   }
 
   /** Hands the socket over, the lease's entry with it. */
   release(): { readonly fd: number; readonly lease: LeaseRecord | undefined } {
-    const handed = { fd: this.#fd, lease: this.#lease && this.#server?.taker?.record(this.#lease) };
+    const handed = { fd: this.#fd, lease: this.#lease && this.#source?.taker?.record(this.#lease) };
     this.#fd = NONE;
     this.#lease = undefined;
     this.#forget();
@@ -87,20 +108,20 @@ export class UpstreamSocket {
 
   /** Completes a leased socket's handshake by a raw ACK, so that a server which speaks first can. */
   acknowledge(): void {
-    if (this.#lease) this.#server?.taker?.sendAck(this.#lease);
+    if (this.#lease) this.#source?.taker?.sendAck(this.#lease);
   }
 
   /** What RSTs the keeper heard prove. */
   verdict(): Verdict {
-    return (this.#lease && this.#server?.taker?.verdict(this.#lease)) ?? "other";
+    return (this.#lease && this.#source?.taker?.verdict(this.#lease)) ?? "other";
   }
 
   reportFlight(acknowledged: boolean): void {
-    this.#server?.taker?.reportFlight(acknowledged);
+    this.#source?.taker?.reportFlight(acknowledged);
   }
 
   reportReplay(): void {
-    this.#server?.taker?.reportReplay();
+    this.#source?.taker?.reportReplay();
   }
 
   /** Closes the socket and ends the lease. `bytesSent` places a repeated RST when `ending` is "reset". */
@@ -108,7 +129,7 @@ export class UpstreamSocket {
     this.#forget();
     if (this.#fd !== NONE) driver.close(this.#fd);
     this.#fd = NONE;
-    if (this.#lease) this.#server?.taker?.finish(this.#lease, ending, bytesSent);
+    if (this.#lease) this.#source?.taker?.finish(this.#lease, ending, bytesSent);
     this.#lease = undefined;
   }
 

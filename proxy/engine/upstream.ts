@@ -6,12 +6,12 @@ import { warmUpRestore } from "../../native/repair/restore.ts";
 import { EntryTable } from "../../pool/entry-table.ts";
 import { HandshakeWire } from "../../pool/handshake-wire.ts";
 import type { KeeperShare } from "../../pool/keeper-handle.ts";
-import type { Logger } from "../../pool/logger.ts";
 import { KeeperSignal } from "../../pool/signal.ts";
 import { Taker } from "../../pool/taker.ts";
 import { type BalancedServer, Balancer } from "../balance/balancer.ts";
 import type { Line } from "../balance/line.ts";
 import { ServerState } from "../balance/server-state.ts";
+import { ClientSources, type Source, type SourceServices } from "./client-sources.ts";
 import type { ListenerState } from "./engine.ts";
 import type { ServerShare, UpstreamShare } from "./messages.ts";
 
@@ -22,6 +22,10 @@ export interface Server extends BalancedServer {
   readonly family: 4 | 6;
   readonly sockaddr: Uint8Array;
   readonly taker: Taker | undefined;
+  /** Connections from this host's address. */
+  readonly own: Source;
+  /** There may be half-opens to it. */
+  readonly isAccelerated: boolean;
 }
 
 /** A client that a server is wanted for. */
@@ -46,6 +50,8 @@ export interface ServerChoice
     isFirst: boolean,
     client: ChoosingClient,
   ): Server | "full" | undefined;
+  /** Whom the session of a client's socket comes from at a server; undefined when it cannot go to that one. */
+  source(server: Server, client: number): Source | undefined;
 }
 
 /** What makes Takers on this thread; undefined where nothing is accelerated. */
@@ -65,9 +71,22 @@ export class TakerFactory {
     warmUpRestore(this.#options);
   }
 
+  /** For a pool, `before` where it was made for the same one. */
+  again(pool: NonNullable<ServerShare["pool"]>, before: Taker | undefined): Taker {
+    return before?.share.id === pool.id ? before : this.make(pool);
+  }
+
   make(pool: NonNullable<ServerShare["pool"]>): Taker {
     return new Taker(pool, this.#shared, this.#options, this.#socketFlags);
   }
+}
+
+export interface UpstreamServersOptions {
+  readonly share: UpstreamShare;
+  readonly line: Line;
+  readonly takers: TakerFactory | undefined;
+  readonly services: SourceServices;
+  readonly before: UpstreamServers | undefined;
 }
 
 export class UpstreamServers extends Balancer<Server> implements ServerChoice {
@@ -76,17 +95,37 @@ export class UpstreamServers extends Balancer<Server> implements ServerChoice {
   readonly maxQueue: number;
   readonly proxyProtocol: UpstreamShare["proxyProtocol"];
 
-  constructor(share: UpstreamShare, line: Line, takers: TakerFactory | undefined, log: Logger) {
+  /** Undefined where connections come from this host's address. */
+  readonly sources: ClientSources | undefined;
+
+  constructor({ share, line, takers, services, before }: UpstreamServersOptions) {
     const { name, policy, servers } = share;
+    const { log } = services;
     super({ name, policy, servers: servers.map((server) => serverOf(server, takers)), line, log });
+    this.sources = sourcesOf(share, takers, services, before?.sources);
     this.connectTimeoutMs = share.connectTimeoutMs;
     this.maxQueue = share.maxQueue;
     this.proxyProtocol = share.proxyProtocol;
   }
+
+  source(server: Server, client: number): Source | undefined {
+    return this.sources === undefined ? server.own : this.sources.of(server, client);
+  }
 }
 
-export function serverOf(share: ServerShare, takers: TakerFactory | undefined): Server {
+/** Undefined where connections come from this host's address. */
+export function sourcesOf(
+  { name, clientPools }: UpstreamShare,
+  takers: TakerFactory | undefined,
+  services: SourceServices,
+  before: ClientSources | undefined,
+): ClientSources | undefined {
+  return clientPools && new ClientSources(name, clientPools, takers, services, before);
+}
+
+export function serverOf(share: ServerShare, takers: TakerFactory | undefined, isAccelerated = true): Server {
   const { endpoint, hostName, weight, maxConnections, pool, state } = share;
+  const taker = pool && takers?.make(pool);
   return {
     name: formatEndpoint(endpoint),
     endpoint,
@@ -96,6 +135,8 @@ export function serverOf(share: ServerShare, takers: TakerFactory | undefined): 
     weight,
     maxConnections,
     state: new ServerState(state),
-    taker: pool && takers?.make(pool),
+    taker,
+    own: { address: undefined, taker },
+    isAccelerated,
   };
 }

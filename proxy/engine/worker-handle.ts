@@ -1,10 +1,9 @@
 /** A worker as the main thread sees it: one of the engine's, or one of ../http, which has the same messages. */
 import { Worker } from "node:worker_threads";
-import type { Endpoint } from "../../native/address.ts";
 import { wakeEventFd } from "../../native/eventfd.ts";
 import type { Logger } from "../../pool/logger.ts";
 import type { HttpWorkerData } from "../http/messages.ts";
-import type { FromWorker, ListenerShare, ToWorker, WorkerData } from "./messages.ts";
+import type { FromWorker, ListenerShare, ToWorker, Visit, WorkerData } from "./messages.ts";
 import type { SessionReport } from "./session-report.ts";
 
 /** The worker cannot run: `message` says what this kernel or container lacks and the remedy. */
@@ -20,7 +19,7 @@ export interface WorkerListener {
   /** Of sessions that ended; undefined: nobody traces them. */
   readonly onSession: ((report: SessionReport) => void) | undefined;
   /** Of clients of transparent listeners whose destination has no pool. */
-  readonly onVisited: (upstream: string, destination: Endpoint) => void;
+  readonly onVisited: (upstream: string, visit: Visit) => void;
 }
 
 type Departed = Extract<FromWorker, { kind: "departed" }>;
@@ -143,7 +142,7 @@ export class WorkerHandle {
         this.#onPong?.();
         break;
       case "visited":
-        this.#onVisited(message.upstream, message.destination);
+        this.#onVisited(message.upstream, message);
         break;
       case "drained":
         this.#running = false;

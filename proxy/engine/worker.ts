@@ -41,7 +41,7 @@ class EngineWorker {
         upstreamMark: data.mark,
         ownConnections: data.ownConnections && new OwnConnections(data.ownConnections),
       },
-      onVisited: (upstream, destination) => this.#tell({ kind: "visited", upstream, destination }),
+      onVisited: (upstream, visit) => this.#tell({ kind: "visited", upstream, ...visit }),
       onWake: () => this.#receive(),
       onDeparted: (sessions, left) => this.#tell({ kind: "departed", sessions, left }),
       onUnlistened: (id) => this.#tell({ kind: "unlistened", id }),

@@ -44,7 +44,8 @@ export class HttpUpstream extends UpstreamServers {
 
   /** `line` is where those wait for whom there is no place. */
   constructor(share: UpstreamShare, line: Line, services: UpstreamServices) {
-    super(share, line, services.takers, services.log);
+    const { takers, log } = services;
+    super({ share, line, takers, services: { log, onVisited: () => {} }, before: undefined });
     this.http = share.http;
     this.#share = share;
     this.#services = services;

@@ -1,4 +1,4 @@
-/** What a transparent listener asks of the process beside its sessions: marks, so that it never intercepts itself. */
+/** What transparency asks of the process beside its sessions: marks, so that it never intercepts itself. */
 import type { Config, Listener } from "../../config/schema.ts";
 import type { Endpoint } from "../../native/address.ts";
 import type { TransparentShare } from "../engine/messages.ts";
@@ -14,16 +14,25 @@ export interface MarkingShare {
 
 const isTransparent = ({ mode }: Listener): boolean => mode === "transparent";
 
+/** Whether servers see addresses of clients. */
+export function usesClientAddresses({ upstreams }: Pick<Config, "upstreams">): boolean {
+  return upstreams.some(({ sourceAddress }) => sourceAddress === "client");
+}
+
+const isMarked = (config: Config): boolean =>
+  config.listeners.some(isTransparent) || usesClientAddresses(config);
+
 /** Decided at the start: sockets that are open then keep what they have. */
-export function markingOf({ listeners }: Config): MarkingShare {
-  if (!listeners.some(isTransparent)) return { mark: undefined, ownConnections: undefined };
+export function markingOf(config: Config): MarkingShare {
+  if (!isMarked(config)) return { mark: undefined, ownConnections: undefined };
   return { mark: OWN_MARK, ownConnections: OwnConnections.newBuffer() };
 }
 
 /** Why a process that began with `marking` cannot go on with this configuration. */
-export function markingProblems({ mark }: MarkingShare, { listeners }: Config): readonly string[] {
-  if (mark !== undefined || !listeners.some(isTransparent)) return [];
-  return ["the first transparent listener takes a restart, since packets have to be marked"];
+export function markingProblems({ mark }: MarkingShare, config: Config): readonly string[] {
+  if (mark !== undefined || !isMarked(config)) return [];
+  const what = config.listeners.some(isTransparent) ? "transparent listener" : "sourceAddress: client";
+  return [`the first ${what} takes a restart, since packets have to be marked`];
 }
 
 /** Has the sockets take what is intercepted, if their listener does. Throws as ListenerSockets.intercept(). */

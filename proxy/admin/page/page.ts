@@ -11,6 +11,7 @@ import {
   hitRate,
   medianMs,
   milliseconds,
+  poolEnds,
   poolState,
   share,
   spent,
@@ -87,11 +88,11 @@ function figures({ saved, pools, listeners }: Status): Html {
 }
 
 function pool(row: PoolStatus): Html {
-  const { upstream, server, halfOpen, target, rttMs, hits, misses, replays } = row;
+  const { upstream, halfOpen, target, rttMs, hits, misses, replays } = row;
   const state = poolState(row);
   const filled = target === 0 ? 0 : Math.min(1, halfOpen / target);
   return html`<li class="card">
-<h3>${upstream} <code>${server}</code> <span class="level ${state === "ok" ? "ok" : "warning"}">${state}</span></h3>
+<h3>${upstream} <code>${poolEnds(row)}</code> <span class="level ${state === "ok" ? "ok" : "warning"}">${state}</span></h3>
 <p class="gauge">${bar("accelerated", filled)}<span>${halfOpen} of ${target} half-open</span></p>
 <dl class="facts">
 <div><dt>hit rate</dt><dd>${hitRate(row)}</dd></div>
