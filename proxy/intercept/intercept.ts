@@ -5,27 +5,19 @@ import { SyscallError } from "../../native/errno.ts";
 import { openNft } from "../../native/guard/nft.ts";
 import { addMarkedRoute, type MarkedRoute, removeMarkedRoute } from "../../native/net/policy-route.ts";
 import { TPROXY_MARK, TPROXY_TABLE } from "./marks.ts";
-import { interceptCommands, interceptedListeners, REMOVE_COMMANDS, TRIALS } from "./ruleset.ts";
+import { deliveredFamilies, interceptCommands, REMOVE_COMMANDS, TRIALS } from "./ruleset.ts";
 
 const FAMILIES = [4, 6] as const;
 
 const routeOf = (family: 4 | 6): MarkedRoute => ({ family, mark: TPROXY_MARK, table: TPROXY_TABLE });
 
-/** The families whose packets TPROXY marks. */
-function routedFamilies(config: Config): readonly (4 | 6)[] {
-  const listeners = interceptedListeners(config).filter(({ intercept }) => intercept.method === "tproxy");
-  return FAMILIES.filter((family) =>
-    listeners.some(({ bind }) => bind.host.includes(":") === (family === 6)),
-  );
-}
-
 /** What apply() does, for people: `nft -f` takes it; the routes are comments in it. */
 export function printInterception(config: Config): string {
-  const routes = routedFamilies(config).flatMap((family) => [
+  const routes = deliveredFamilies(config).flatMap((family) => [
     `# ip -${family} route add local default dev lo table ${TPROXY_TABLE} proto static`,
     `# ip -${family} rule add fwmark ${TPROXY_MARK} lookup ${TPROXY_TABLE} priority ${TPROXY_TABLE}`,
   ]);
-  return [...routes, interceptCommands(interceptedListeners(config))].join("\n");
+  return [...routes, interceptCommands(config)].join("\n");
 }
 
 /**
@@ -33,8 +25,8 @@ export function printInterception(config: Config): string {
  * EPERM without CAP_NET_ADMIN, RangeError for a listener on port 0.
  */
 export function applyInterception(config: Config): void {
-  const commands = interceptCommands(interceptedListeners(config));
-  const routed = routedFamilies(config);
+  const commands = interceptCommands(config);
+  const routed = deliveredFamilies(config);
   for (const family of routed) addMarkedRoute(routeOf(family));
   run(commands);
   for (const family of FAMILIES) if (!routed.includes(family)) removeRoute(family);

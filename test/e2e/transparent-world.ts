@@ -5,6 +5,7 @@
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { formatAddress } from "../../native/address.ts";
 import { World } from "./world.ts";
 
 export const RTT_MS = 20;
@@ -16,7 +17,7 @@ const ORIGINS = ["one", "two", "three"] as const;
 /** `method` and `traffic` of both listeners, and more keys of the upstream. */
 export interface Interception {
   readonly method: "tproxy" | "redirect";
-  readonly traffic?: "forwarded" | "local";
+  readonly traffic?: "forwarded" | "local" | "both";
   readonly listener?: string;
   readonly upstream?: string;
 }
@@ -71,13 +72,45 @@ export class TransparentWorld implements AsyncDisposable {
       : `fd90:0:0:${origin + 1}::${(index + 1).toString(16)}`;
   }
 
-  /** One request with curl, which knows nothing of a proxy. */
-  async fetch(address: string, { host = "client", path = "/", port = PORT } = {}): Promise<Fetched> {
+  /** Address number `index` of the client's host beside its own; addClients() comes first. */
+  clientAddress(index: number, family: 4 | 6): string {
+    return family === 4
+      ? `10.80.${index >>> 8}.${index & 0xff}`
+      : formatAddress(Uint8Array.from([0xfd, 0x80, ...Array(12).fill(0), index >>> 8, index & 0xff]));
+  }
+
+  /** Gives the client's host thousands of addresses. */
+  async addClients(): Promise<void> {
+    for (const [family, network] of [
+      ["-4", "10.80.0.0/16"],
+      ["-6", "fd80::/112"],
+    ] as const) {
+      await this.#ip("client", family, ["route", "add", "local", network, "dev", "lo"]);
+      await this.#ip("gateway", family, ["route", "add", network, "dev", "wan0"]);
+      for (const origin of ORIGINS)
+        await this.#ip(origin, family, ["route", "replace", network, "dev", "wan0"]);
+    }
+    await this.world.lab.host("client").run("sysctl", ["-qw", "net.ipv6.ip_nonlocal_bind=1"]);
+  }
+
+  /** One request with curl, which knows nothing of a proxy, from one of the client's addresses. */
+  async fetch(
+    address: string,
+    { host = "client", path = "/", port = PORT, from = "" } = {},
+  ): Promise<Fetched> {
     const target = address.includes(":") ? `[${address}]` : address;
     const form = "\n%{time_connect} %{time_starttransfer} %{remote_ip}";
     const { stdout, code } = await this.world.lab
       .host(host)
-      .run("curl", ["-gsS", "-m", "20", "-w", form, `http://${target}:${port}${path}`]);
+      .run("curl", [
+        "-gsS",
+        "-m",
+        "20",
+        ...(from === "" ? [] : ["--interface", from]),
+        "-w",
+        form,
+        `http://${target}:${port}${path}`,
+      ]);
     const at = stdout.lastIndexOf("\n");
     const [connect = "", first = "", remote = ""] = stdout.slice(at + 1).split(" ");
     const [connectMs, firstByteMs] = [Number(connect) * 1e3, Number(first) * 1e3];

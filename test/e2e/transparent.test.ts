@@ -1,6 +1,7 @@
 // Goal: a client that knows of nothing is accelerated by a gateway, and by its own host; what intercepts goes as it came.
 // Method: a lab with a client, a gateway and three origins 20 ms behind it; curl on the client asks addresses of both
 // families, by TPROXY and by REDIRECT. That a later visit took a half-open is counted; how long it took is measured by the soak.
+import { once } from "node:events";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { median } from "./peer.ts";
@@ -138,6 +139,48 @@ for (const method of ["tproxy", "redirect"] as const) {
     await lab.intercept(config, "remove");
     assert.is(await proxy.stop(), 0);
   });
+}
+
+for (const method of ["tproxy", "redirect"] as const) {
+  transparent(
+    `given ${method} of everything, then what was open before goes on, as do services of the gateway`,
+    async (context) => {
+      const { lab } = context;
+      const { world } = lab;
+      const service = `require("node:net").createServer((s) => s.pipe(s)).listen(9000, "::", () => console.log("up"))`;
+      const server = world.lab
+        .host("gateway")
+        .spawn(process.execPath, ["-e", service], { stdio: ["ignore", "pipe", "inherit"] });
+      await once(server.stdout!, "data");
+      // Asks for an answer on each of its connections whenever it is told to.
+      const asking = `
+    const net = require("node:net");
+    const ask = (socket) => { socket.write("GET / HTTP/1.1\\r\\nhost: x\\r\\nconnection: keep-alive\\r\\n\\r\\n"); return new Promise((done, fail) => socket.once("data", done).once("close", () => fail(new Error("closed")))); };
+    const open = (port, host) => new Promise((done) => { const s = net.connect(port, host, () => done(s)); });
+    (async () => {
+      const before = [await open(9000, "10.77.0.2"), await open(${PORT}, "${lab.destination(0, 4)}")];
+      console.log("open");
+      process.stdin.once("data", async () => {
+        await Promise.all(before.map(ask));
+        await ask(await open(9000, "10.77.0.2"));
+        console.log("answered");
+        process.exit(0);
+      });
+    })();`;
+      const client = world.lab
+        .host("client")
+        .spawn(process.execPath, ["-e", asking], { stdio: ["pipe", "pipe", "inherit"] });
+      await once(client.stdout!, "data");
+      const config = transparentConfig({ method, traffic: "both" });
+      await start(context, config);
+      await lab.intercept(config, "apply");
+      client.stdin!.write("\n");
+      const [said] = await once(client.stdout!, "data", { signal: AbortSignal.timeout(5_000) });
+      assert.is(String(said), "answered\n");
+      client.kill();
+      server.kill();
+    },
+  );
 }
 
 transparent("given what is denied, or not allowed, then it passes plainly", async (context) => {
