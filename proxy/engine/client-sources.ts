@@ -58,19 +58,19 @@ export class ClientSources {
 
   /**
    * For the client of an accepted socket; undefined when its address is of another family than the server's, or it has reset its
-   * connection.
+   * connection. A session that is back from another engine is no visit, and its half-open is of the pool that there is.
    */
-  of(server: Server, client: number): Source | undefined {
+  of(server: Server, client: number, isBack: boolean): Source | undefined {
     const address = addressOf(client);
     if (address === undefined) return undefined;
     if (address.length !== parseAddress(server.endpoint.address)?.length) {
       this.#warnFamily(address, server);
       return undefined;
     }
-    if (!server.isAccelerated) return { address, taker: undefined };
+    if (!server.isAccelerated && !isBack) return { address, taker: undefined };
     const source = formatAddress(address);
     const taker = this.#takers.get(keyOf({ server: server.endpoint, source }));
-    if (taker === undefined)
+    if (taker === undefined && !isBack)
       this.#services.onVisited(this.#upstream, { destination: server.endpoint, client: source });
     return { address, taker };
   }

@@ -123,8 +123,8 @@ export class LearnedServers implements ServerChoice {
     return pooled ?? plainServer(destination);
   }
 
-  source(server: Server, client: number): Source | undefined {
-    return this.sources === undefined ? server.own : this.sources.of(server, client);
+  source(server: Server, client: number, isBack = false): Source | undefined {
+    return this.sources === undefined ? server.own : this.sources.of(server, client, isBack);
   }
 
   named(name: string | undefined): Server | undefined {

@@ -54,7 +54,7 @@ export class SessionPlace implements Waiter, ChoosingClient {
     const { upstream } = this.#owner.listener;
     this.begin();
     this.#server = upstream.named(name);
-    this.#source = this.#server && upstream.source(this.#server, this.socket);
+    this.#source = this.#server && upstream.source(this.#server, this.socket, true);
     if (this.#server) upstream.admit(this.#server);
   }
 

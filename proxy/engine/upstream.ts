@@ -50,8 +50,11 @@ export interface ServerChoice
     isFirst: boolean,
     client: ChoosingClient,
   ): Server | "full" | undefined;
-  /** Whom the session of a client's socket comes from at a server; undefined when it cannot go to that one. */
-  source(server: Server, client: number): Source | undefined;
+  /**
+   * Whom the session of a client's socket comes from at a server; undefined when it cannot go to that one. `isBack`: it is there
+   * already, with its connection.
+   */
+  source(server: Server, client: number, isBack?: boolean): Source | undefined;
 }
 
 /** What makes Takers on this thread; undefined where nothing is accelerated. */
@@ -108,8 +111,8 @@ export class UpstreamServers extends Balancer<Server> implements ServerChoice {
     this.proxyProtocol = share.proxyProtocol;
   }
 
-  source(server: Server, client: number): Source | undefined {
-    return this.sources === undefined ? server.own : this.sources.of(server, client);
+  source(server: Server, client: number, isBack = false): Source | undefined {
+    return this.sources === undefined ? server.own : this.sources.of(server, client, isBack);
   }
 }
 
