@@ -2,6 +2,7 @@
  * The guard's table as nft text; pure.
  *
  *   input   ──▶ mark? accept ─▶ saddr.sport.daddr.dport in v4 or v6? ─▶ away: drop
+ *   forward ──▶                 the same: packets for a socket with another host's address, once it is closed
  *   output  ──▶ mark? accept ─▶ daddr.dport.saddr.sport in v4 or v6? ─▶ away: drop
  *
  * One element, (remote, local), serves both directions. The elements are verdicts that go to a chain, not members
@@ -18,6 +19,11 @@ import type { TcpEnd } from "../repair/image.ts";
 
 /** Packets with this mark (SO_MARK) pass the guard: those that we send ourselves to a connection in it. */
 export const GUARD_MARK = 0x6170_6731;
+/**
+ * The same for what we let arrive at our own sockets. Another mark, since where such a socket has another host's address, routing
+ * has to bring them here, and the others to that host.
+ */
+export const FEED_MARK = 0x6170_6732;
 
 /** A connection as the guard knows it; a TcpImage is one too. */
 export interface GuardedTuple {
@@ -38,11 +44,14 @@ add map ${TABLE} v6 { type ipv6_addr . inet_service . ipv6_addr . inet_service :
 add chain ${TABLE} away
 add rule ${TABLE} away drop
 add chain ${TABLE} input { type filter hook input priority raw ; }
-add rule ${TABLE} input meta mark ${GUARD_MARK} accept
+add rule ${TABLE} input meta mark { ${GUARD_MARK}, ${FEED_MARK} } accept
 add rule ${TABLE} input ip saddr . tcp sport . ip daddr . tcp dport vmap @v4
 add rule ${TABLE} input ip6 saddr . tcp sport . ip6 daddr . tcp dport vmap @v6
+add chain ${TABLE} forward { type filter hook forward priority raw ; }
+add rule ${TABLE} forward ip saddr . tcp sport . ip daddr . tcp dport vmap @v4
+add rule ${TABLE} forward ip6 saddr . tcp sport . ip6 daddr . tcp dport vmap @v6
 add chain ${TABLE} output { type filter hook output priority raw ; }
-add rule ${TABLE} output meta mark ${GUARD_MARK} accept
+add rule ${TABLE} output meta mark { ${GUARD_MARK}, ${FEED_MARK} } accept
 add rule ${TABLE} output ip daddr . tcp dport . ip saddr . tcp sport vmap @v4
 add rule ${TABLE} output ip6 daddr . tcp dport . ip6 saddr . tcp sport vmap @v6
 `;

@@ -3,7 +3,7 @@ import * as so from "../abi/socket.ts";
 import { check, SyscallError } from "../errno.ts";
 import { Fd } from "../fd.ts";
 import { type Guard, NftGuard } from "../guard/guard.ts";
-import { GUARD_MARK } from "../guard/ruleset.ts";
+import { FEED_MARK, GUARD_MARK } from "../guard/ruleset.ts";
 import { libc } from "../libc.ts";
 import { RawSender } from "../net/raw-sender.ts";
 import type { Quoted } from "../wire/icmp.ts";
@@ -84,7 +84,7 @@ export class RepairKit implements Disposable {
     const key = `${use} ${family}`;
     const have = this.#senders.get(key);
     if (have !== undefined) return have;
-    const sender = new RawSender(family, GUARD_MARK);
+    const sender = new RawSender(family, use === "feeds" ? FEED_MARK : GUARD_MARK);
     if (use === "hints") sender.makeRoom(HINTS_ROOM);
     this.#senders.set(key, sender);
     return sender;

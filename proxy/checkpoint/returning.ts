@@ -76,11 +76,15 @@ export class ReturningSessions {
     }
   }
 
-  /** Their addresses are of this host now: what was staged before is like all other sockets. */
+  /** Their addresses are of this host now: what was staged before is like it was. */
   arrive(): void {
     for (const { image, pair } of this.#sessions) {
-      if (canStageAway(image))
-        for (const { fd } of heldOf(pair)) setIntOption(fd, IPPROTO_IP, IP_TRANSPARENT, 0);
+      if (!canStageAway(image)) continue;
+      const sockets = [pair.client, pair.upstream] as readonly (Held | undefined)[];
+      for (const [index, connection] of imagesOf(image).entries()) {
+        const fd = sockets[index]?.fd;
+        if (fd !== undefined && !isTransparent(connection)) setIntOption(fd, IPPROTO_IP, IP_TRANSPARENT, 0);
+      }
     }
   }
 
@@ -149,6 +153,10 @@ const transparent = (image: TcpImage): TcpImage => ({
   options: [{ level: IPPROTO_IP, name: IP_TRANSPARENT, value: 1 }],
 });
 
+/** Whether the local address is another host's: an intercepted client's server, or a client that a server is to see. */
+const isTransparent = ({ live }: TcpImage): boolean =>
+  live?.options.some(({ name, value }) => name === "IP_TRANSPARENT" && value === 1) === true;
+
 /** Whether its sockets can be built before its addresses arrive: a FIN of the peer has to reach them from here. */
 export function canStageAway(image: SessionImage): boolean {
   return imagesOf(image).every(({ live }) => AWAY.has(live?.state ?? "ESTABLISHED"));
@@ -180,9 +188,10 @@ export function requireAddresses(sessions: readonly SessionImage[]): void {
   );
 }
 
-/** Our addresses in these sessions, each once, as on the wire. */
+/** Our own addresses in these sessions, each once, as on the wire. */
 export function addressesOf(sessions: readonly SessionImage[]): Uint8Array[] {
-  const addresses = sessions.flatMap(imagesOf).map(({ local }) => onTheWire(local.address));
+  const images = sessions.flatMap(imagesOf).filter((image) => !isTransparent(image));
+  const addresses = images.map(({ local }) => onTheWire(local.address));
   return [...new Map(addresses.map((address) => [formatAddress(address), address])).values()];
 }
 

@@ -3,19 +3,26 @@ import type { Config } from "../../config/schema.ts";
 import { EAFNOSUPPORT } from "../../native/abi/errno.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { openNft } from "../../native/guard/nft.ts";
+import { FEED_MARK } from "../../native/guard/ruleset.ts";
 import { addMarkedRoute, type MarkedRoute, removeMarkedRoute } from "../../native/net/policy-route.ts";
 import { TPROXY_MARK, TPROXY_TABLE } from "./marks.ts";
 import { deliveredFamilies, interceptCommands, REMOVE_COMMANDS, TRIALS } from "./ruleset.ts";
 
 const FAMILIES = [4, 6] as const;
 
-const routeOf = (family: 4 | 6): MarkedRoute => ({ family, mark: TPROXY_MARK, table: TPROXY_TABLE });
+/** What is delivered here although its address is another host's: what rules marked, and what a restore has arrive. */
+const MARKS = [TPROXY_MARK, FEED_MARK] as const;
+
+const routesOf = (family: 4 | 6): readonly MarkedRoute[] =>
+  MARKS.map((mark) => ({ family, mark, table: TPROXY_TABLE }));
 
 /** What apply() does, for people: `nft -f` takes it; the routes are comments in it. */
 export function printInterception(config: Config): string {
   const routes = deliveredFamilies(config).flatMap((family) => [
     `# ip -${family} route add local default dev lo table ${TPROXY_TABLE} proto static`,
-    `# ip -${family} rule add fwmark ${TPROXY_MARK} lookup ${TPROXY_TABLE} priority ${TPROXY_TABLE}`,
+    ...MARKS.map(
+      (mark) => `# ip -${family} rule add fwmark ${mark} lookup ${TPROXY_TABLE} priority ${TPROXY_TABLE}`,
+    ),
   ]);
   return [...routes, interceptCommands(config)].join("\n");
 }
@@ -27,7 +34,7 @@ export function printInterception(config: Config): string {
 export function applyInterception(config: Config): void {
   const commands = interceptCommands(config);
   const routed = deliveredFamilies(config);
-  for (const family of routed) addMarkedRoute(routeOf(family));
+  for (const family of routed) for (const route of routesOf(family)) addMarkedRoute(route);
   run(commands);
   for (const family of FAMILIES) if (!routed.includes(family)) removeRoute(family);
 }
@@ -49,7 +56,7 @@ export function tryInterception(): readonly { readonly method: string; readonly 
 
 function removeRoute(family: 4 | 6): void {
   try {
-    removeMarkedRoute(routeOf(family));
+    for (const route of routesOf(family)) removeMarkedRoute(route);
   } catch (error) {
     if (!(error instanceof SyscallError && error.errno === EAFNOSUPPORT)) throw error;
   }

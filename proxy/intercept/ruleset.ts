@@ -15,7 +15,7 @@
  */
 import type { Target } from "../../config/networks.ts";
 import type { Config, Listener } from "../../config/schema.ts";
-import { GUARD_MARK } from "../../native/guard/ruleset.ts";
+import { FEED_MARK, GUARD_MARK } from "../../native/guard/ruleset.ts";
 import { OWN_MARK, TPROXY_MARK } from "./marks.ts";
 
 /** In each network namespace; family inet. */
@@ -65,9 +65,13 @@ const HERE = "fib daddr type local return";
  */
 const DELIVER = [
   `add chain ${TABLE} deliver { type filter hook prerouting priority mangle - 1 ; policy accept ; }`,
-  ...["meta l4proto != tcp return", `${SYN} return`, HERE, "socket wildcard 1 return"].map(
-    (rule) => `add rule ${TABLE} deliver ${rule}`,
-  ),
+  ...[
+    "meta l4proto != tcp return",
+    `meta mark ${FEED_MARK} return`,
+    `${SYN} return`,
+    HERE,
+    "socket wildcard 1 return",
+  ].map((rule) => `add rule ${TABLE} deliver ${rule}`),
   `add rule ${TABLE} deliver socket transparent 1 meta mark set ${TPROXY_MARK} accept`,
   "",
 ].join("\n");
@@ -98,7 +102,7 @@ interface Hook {
   readonly except: readonly string[];
 }
 
-const OWN = `meta mark { ${OWN_MARK}, ${GUARD_MARK} } return`;
+const OWN = `meta mark { ${OWN_MARK}, ${GUARD_MARK}, ${FEED_MARK} } return`;
 const HOOKS: readonly Hook[] = [
   {
     name: "tproxy_forwarded",

@@ -27,7 +27,7 @@ clients.before(async (context) => {
 clients.after.each(async (context) => {
   await context.proxy?.stop("SIGKILL");
   context.proxy = undefined;
-  await context.lab.intercept(transparentConfig({ method: "tproxy" }), "remove");
+  context.lab.intercept(transparentConfig({ method: "tproxy" }), "remove");
   assert.is(await context.lab.rules(), context.before);
 });
 clients.after(async ({ lab }) => {
@@ -57,7 +57,7 @@ for (const [how, method, prefix] of [
     async (context) => {
       const { lab } = context;
       const config = transparentConfig({ method, upstream: CLIENT });
-      await lab.intercept(config, "apply");
+      lab.intercept(config, "apply");
       const proxy = await lab.world.proxy(config, { host: "gateway", prefix });
       context.proxy = proxy;
       times.length = 0;
@@ -100,7 +100,7 @@ upstreams:
   both: { servers: [{ address: "${four}:${PORT}" }, { address: "[${six}]:${PORT}" }]${CLIENT} }
   six: { servers: [{ address: "[${six}]:${PORT}" }]${CLIENT} }
 `;
-    await lab.intercept(config, "apply");
+    lab.intercept(config, "apply");
     const proxy = await lab.world.proxy(config, { host: "gateway" });
     context.proxy = proxy;
     for (const [family, listener, server] of [
@@ -145,7 +145,7 @@ clients(
       const { stdout } = await origin.run("nft", ["list", "counters"]);
       return [...stdout.matchAll(/packets (\d+)/g)].map(([, packets]) => Number(packets));
     };
-    await lab.intercept(config, "apply");
+    lab.intercept(config, "apply");
     const proxy = await lab.world.proxy(config, { host: "gateway" });
     context.proxy = proxy;
     for (const family of families) await visit(lab, lab.destination(0, family), lab.clientAddress(9, family));
@@ -185,7 +185,7 @@ clients("given a denied destination, then it passes plainly, from the client's a
   const from = lab.clientAddress(12, 4);
   // Rules without the list bring it nevertheless; with the list it passes them by.
   for (const rules of [transparentConfig({ method: "tproxy", upstream: CLIENT }), config]) {
-    await lab.intercept(rules, "apply");
+    lab.intercept(rules, "apply");
     for (const address of [denied, other, denied]) {
       assert.is(await visit(lab, address, from), `${address} ${from}`);
     }

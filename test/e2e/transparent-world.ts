@@ -5,11 +5,15 @@
 import { createHash } from "node:crypto";
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { parseConfig } from "../../config/load.ts";
 import { formatAddress } from "../../native/address.ts";
+import { applyInterception, removeInterception } from "../../proxy/intercept/intercept.ts";
 import { World } from "./world.ts";
 
 export const RTT_MS = 20;
 export const PORT = 8080;
+/** Where origins answer lines for as long as a connection lasts. */
+export const LINE_PORT = 8081;
 /** In the gateway's configuration. */
 export const LISTENER_PORT = 7070;
 const ORIGINS = ["one", "two", "three"] as const;
@@ -117,13 +121,22 @@ export class TransparentWorld implements AsyncDisposable {
     return { text: stdout.slice(0, at), code, connectMs, firstByteMs, remote };
   }
 
-  /** The configuration's file, and what `accelproxy intercept` says about it on the gateway. */
-  async intercept(config: string, action: "print" | "apply" | "remove", host = "gateway") {
+  /** What `accelproxy intercept` does on the gateway, without a process for it. */
+  intercept(config: string, action: "apply" | "remove"): void {
+    const parsed = parseConfig(config, "intercept.yaml");
+    if (!parsed.ok) throw new Error(parsed.problems.map(({ problem }) => problem).join("\n"));
+    this.world.lab
+      .host("gateway")
+      .enter(() => (action === "apply" ? applyInterception(parsed.config) : removeInterception()));
+  }
+
+  /** The same by the program; resolves with what it prints. */
+  async interceptCommand(config: string, action: "print" | "apply" | "remove"): Promise<string> {
     const file = join(this.world.folder, "intercept.yaml");
     writeFileSync(file, config);
     const program = new URL("../../dist/proxy/cli.js", import.meta.url).pathname;
     const result = await this.world.lab
-      .host(host)
+      .host("gateway")
       .run(process.execPath, [program, "intercept", "--config", file, `--${action}`]);
     if (result.code !== 0) throw new Error(`intercept --${action}: ${result.stderr}`);
     return result.stdout;
@@ -158,7 +171,12 @@ export class TransparentWorld implements AsyncDisposable {
         const size = Number(new URL(request.url, "http://x").searchParams.get("bytes"));
         response.setHeader("connection", "close");
         response.end(size > 0 ? bytes(size) : request.socket.localAddress + " " + request.socket.remoteAddress);
-      }).listen(${PORT}, "::", 4096, () => console.log("up"));`;
+      }).listen(${PORT}, "::", 4096, () => console.log("up"));
+      // Says with each line whom it was asked as, and by whom.
+      require("node:net").createServer((socket) => {
+        const ends = socket.localAddress + " " + socket.remoteAddress;
+        socket.on("error", () => {}).on("data", (line) => socket.write(ends + " " + line));
+      }).listen(${LINE_PORT}, "::");`;
     const child = origin.spawn(process.execPath, ["-e", server], { stdio: ["ignore", "pipe", "inherit"] });
     await new Promise((resolve) => child.stdout!.once("data", resolve));
   }

@@ -34,6 +34,8 @@ export interface LogLine {
 export interface ProxyOptions {
   readonly host?: string;
   readonly args?: readonly string[];
+  /** Of the program, if it is not to run the proxy alone. */
+  readonly command?: readonly string[];
   /** Command put in front, for example setpriv with its arguments. */
   readonly prefix?: readonly string[];
   /** The message to wait for, instead of its listeners. */
@@ -211,7 +213,7 @@ export class World implements AsyncDisposable {
    */
   async proxy(
     config: string,
-    { host = "near", args = [], prefix = [], until = "listening" }: ProxyOptions = {},
+    { host = "near", args = [], command = [], prefix = [], until = "listening" }: ProxyOptions = {},
   ): Promise<ProxyProcess> {
     const name = `proxy${++this.count}`;
     const admin = join(this.folder, `${name}.sock`);
@@ -219,8 +221,8 @@ export class World implements AsyncDisposable {
     const withDriver = /^driver:/m.test(config) ? "" : `driver: ${driver}\n`;
     await writeFile(file, `${config}\nadmin: { bind: "unix:${admin}" }\n${withDriver}`);
     const program = new URL("dist/proxy/cli.js", root).pathname;
-    const [command = "", ...rest] = [...prefix, process.execPath, program, "--config", file, ...args];
-    const child = this.lab.host(host).spawn(command, rest, { stdio: ["ignore", "pipe", "pipe"] });
+    const line = [...prefix, process.execPath, program, ...command, "--config", file, ...args];
+    const child = this.lab.host(host).spawn(line[0]!, line.slice(1), { stdio: ["ignore", "pipe", "pipe"] });
     const proxy = new ProxyProcess(child, admin);
     const times = until === "listening" ? (config.match(/\bbind:/g) ?? []).length : 1;
     await proxy.until(until, () => proxy.said(until).length >= times);

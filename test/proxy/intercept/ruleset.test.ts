@@ -43,7 +43,9 @@ ruleset("given tproxy of what is forwarded, then marked for the listener, unless
 
 ruleset("given redirect of this host's own, then all but what the proxy marked", () => {
   const rules = rulesOf(listener('bind: "[::]:7070", intercept: { method: redirect, traffic: local }'));
-  const own = rules.findIndex((rule) => /redirect_local meta mark \{ 1634756913, \d+ \} return$/.test(rule));
+  const own = rules.findIndex((rule) =>
+    /redirect_local meta mark \{ 1634756913, \d+, \d+ \} return$/.test(rule),
+  );
   const jump = rules.findIndex((rule) =>
     rule.endsWith("redirect_local meta nfproto ipv6 jump redirect_local_0"),
   );
