@@ -31,13 +31,13 @@ async function visit(method: (typeof METHODS)[number]): Promise<void> {
   const before = await lab.rules();
   const config = transparentConfig({ method });
   const proxy = await lab.world.proxy(config, { host: "gateway" });
-  await lab.intercept(config, "apply");
+  lab.intercept(config, "apply");
   await warmUp();
   for (const family of FAMILIES) {
     const addresses = Array.from({ length: DESTINATIONS }, (_, index) => lab.destination(index, family));
-    await lab.intercept(config, "remove");
+    lab.intercept(config, "remove");
     const direct = median(await visitAll(addresses));
-    await lab.intercept(config, "apply");
+    lab.intercept(config, "apply");
     const first = median(await visitAll(addresses));
     const times: number[] = [];
     for (let turn = 0; turn < VISITS; turn++) times.push(...(await visitAll(addresses)));
@@ -56,7 +56,7 @@ async function visit(method: (typeof METHODS)[number]): Promise<void> {
     assert.is(stdout.split(" ")[0], bodyHash(BYTES));
   }
   await proxy.stop("SIGKILL");
-  await lab.intercept(config, "remove");
+  lab.intercept(config, "remove");
   assert.is(await lab.rules(), before);
 }
 
@@ -85,7 +85,7 @@ async function scan(): Promise<void> {
   const learned = `learned: { maxHalfOpen: ${MAX_HALF_OPEN}, maxSynRate: ${2 * MAX_HALF_OPEN} }`;
   const config = transparentConfig({ method: "tproxy", upstream: `, ${learned}` });
   const proxy = await lab.world.proxy(config, { host: "gateway" });
-  await lab.intercept(config, "apply");
+  lab.intercept(config, "apply");
   const busy = lab.destination(0, 4);
   for (let turn = 0; turn < 5; turn++) await lab.fetch(busy);
   const program = `
@@ -123,6 +123,6 @@ async function scan(): Promise<void> {
   const times: number[] = [];
   for (let turn = 0; turn < 5; turn++) times.push((await lab.fetch(busy)).firstByteMs);
   assert.ok(median(times) < 1.5 * RTT_MS, `${times}`);
-  await lab.intercept(config, "remove");
+  lab.intercept(config, "remove");
   assert.is(await proxy.stop(), 0);
 }
