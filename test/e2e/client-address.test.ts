@@ -2,6 +2,8 @@
 // Goal: servers see the addresses of the clients, and clients that come back are accelerated all the same.
 // Method: the lab of transparent.test.ts, whose origins answer with the address that they see. The client's host has more
 // addresses than its own. Of what reaches an origin the RSTs are counted.
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { PoolStatus } from "../../proxy/status.ts";
@@ -198,4 +200,17 @@ clients("given a denied destination, then it passes plainly, from the client's a
   assert.is(listeners[0]!.total, 4);
   assert.is(await proxy.stop(), 0);
 });
+clients(
+  "given no CAP_NET_ADMIN, then the proxy does not start, whatever acceleration is",
+  async ({ lab }) => {
+    const file = join(lab.world.folder, "unprivileged.yaml");
+    await writeFile(file, `${transparentConfig({ method: "tproxy", upstream: CLIENT })}acceleration: off\n`);
+    const program = new URL("../../dist/proxy/cli.js", import.meta.url).pathname;
+    const { code, stderr } = await lab.world.lab
+      .host("gateway")
+      .run("setpriv", ["--bounding-set", "-net_admin", "--", process.execPath, program, "--config", file]);
+    assert.is(code, 77, stderr);
+    assert.match(stderr, /CAP_NET_ADMIN missing, which sourceAddress: client needs/);
+  },
+);
 clients.run();
