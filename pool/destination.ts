@@ -71,8 +71,7 @@ export class Destination {
     this.#demand = new Demand(services.nowMs(), spec.budget ? 0 : 1);
     this.arrivals = new Arrivals(this.block, this.#demand, this.#rtt);
     this.#news = new PoolNews(spec, services.log);
-    const { block } = this;
-    const [offers, rtt, news] = [this.#offers, this.#rtt, this.#news];
+    const [block, offers, rtt, news] = [this.block, this.#offers, this.#rtt, this.#news];
     this.#cookies = new CookieGuard({ services, block, offers, rtt, news });
     this.#leases = new Leases(services, this, ports, this.#rtt);
     this.#health = new Health(spec.max);
@@ -81,9 +80,9 @@ export class Destination {
   }
 
   get share(): PoolShare {
-    const { id, upstream, server, source, max } = this.spec;
-    const [{ socketOptions }, { tsOffset }] = [this.#services, this.#sequence];
-    return { id, upstream, server, source, max, socketOptions, tsOffset, buffer: this.block.buffer };
+    const [{ id, upstream, server, source, max }, { socketOptions }] = [this.spec, this.#services];
+    const [{ tsOffset }, { buffer }] = [this.#sequence, this.block];
+    return { id, upstream, server, source, max, socketOptions, tsOffset, buffer };
   }
 
   /** The entry whose local port this is, in any state but resting. */
@@ -220,8 +219,7 @@ export class Destination {
   #onAnswer(entry: LiveEntry, segment: TcpSegment, arrivedMs: number, sinceSynMs: number): void {
     if (this.#offers.wasTaken(entry)) return;
     this.#health.onHeard(arrivedMs, this.#ready.size);
-    const { table } = this.#services;
-    const sameIrs = segment.seq === table.getU32(entry.index, ENTRY.irs);
+    const sameIrs = segment.seq === this.#services.table.getU32(entry.index, ENTRY.irs);
     const isLater = sinceSynMs >= this.#rtt.answerAfterMs();
     const solicited = isLater && sinceSynMs <= this.#rtt.answerWithinMs();
     if (this.#cookies.canary === entry) {
