@@ -52,6 +52,7 @@ export class BenchContext implements AsyncDisposable {
     });
   }
 
+  /** A row that this machine, or a quick run, does not have: said at once, and kept in the result beside those it has. */
   skip(what: string, why: string): void {
     if (this.skipped.some((one) => one.what === what && one.why === why)) return;
     this.skipped.push({ what, why });

@@ -61,7 +61,7 @@ export class ClientSources {
    * connection. A session that is back from another engine is no visit, and its half-open is of the pool that there is.
    */
   of(server: Server, client: number, isBack: boolean): Source | undefined {
-    const address = addressOf(client);
+    const address = peerOf(client)?.address;
     if (address === undefined) return undefined;
     if (address.length !== parseAddress(server.endpoint.address)?.length) {
       this.#warnFamily(address, server);
@@ -85,9 +85,10 @@ export class ClientSources {
 const keyOf = ({ server, source }: Pick<PoolShare, "server" | "source">): string =>
   `${formatEndpoint(server)} ${source}`;
 
-function addressOf(client: number): Uint8Array | undefined {
+/** The other end of an accepted socket; undefined once the client has reset its connection. */
+export function peerOf(client: number): { readonly address: Uint8Array; readonly port: number } | undefined {
   try {
-    return readEnd(client, "remote").address;
+    return readEnd(client, "remote");
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     return undefined;

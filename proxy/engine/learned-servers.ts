@@ -18,10 +18,9 @@ import {
 } from "../../native/address.ts";
 import { SyscallError } from "../../native/errno.ts";
 import { originalDestination } from "../../native/net/transparent.ts";
-import { readEnd } from "../../native/repair/socket-reader.ts";
 import type { Line } from "../balance/line.ts";
 import { NetworkList } from "../networks.ts";
-import type { ClientSources, Source, SourceServices } from "./client-sources.ts";
+import { type ClientSources, peerOf, type Source, type SourceServices } from "./client-sources.ts";
 import type { TransparentShare, UpstreamShare } from "./messages.ts";
 import { connectionHash, type OwnConnections } from "./own-connections.ts";
 import {
@@ -175,15 +174,6 @@ function plainServer(endpoint: Endpoint, isAccelerated = true): Server {
 function destinationOf(client: number, listenerPort: number): Endpoint | undefined {
   try {
     return originalDestination(client, listenerPort);
-  } catch (error) {
-    if (!(error instanceof SyscallError)) throw error;
-    return undefined;
-  }
-}
-
-function peerOf(client: number): { readonly address: Uint8Array; readonly port: number } | undefined {
-  try {
-    return readEnd(client, "remote");
   } catch (error) {
     if (!(error instanceof SyscallError)) throw error;
     return undefined;

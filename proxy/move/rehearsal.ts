@@ -35,6 +35,10 @@ export async function rehearse(guard: NftGuard, log: Logger): Promise<void> {
     sessions = await moveHere(sessions, guard, log);
     await setImmediate(); // for whoever else uses this thread
   }
+  closeAll(sessions);
+}
+
+function closeAll(sessions: readonly MovingSession[]): void {
   resetAll(sessions.flatMap(({ sockets: { client, upstream } }) => [client, upstream!]));
 }
 
@@ -68,7 +72,7 @@ const proxyOf = (sessions: readonly MovingSession[]): Workers => ({
   stopAccepting: async () => {},
   acceptAgain: async () => {},
   depart: async () => ({ sessions, left: 0 }),
-  adopt: () => {},
+  adopt: closeAll, // of a move that failed: nobody goes on with them
 });
 
 /** Each with both ends of a connection, as if one were its client's and the other its upstream's. */

@@ -90,6 +90,7 @@ int main(void) { ${print.join("\n")} return 0; }`;
 const layout = suite("abi: io_uring.h");
 const inC = valuesInC();
 if (inC === undefined) {
+  // The numbers cannot be compared with the header's then. With CI=true a skipped test is a failure.
   layout.skip("needs a C compiler", () => {});
 } else {
   for (const [expression, ours] of Object.entries(EXPECTED)) {
