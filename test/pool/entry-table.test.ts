@@ -75,4 +75,19 @@ table("given the field offsets, then no two overlap and all fit", () => {
   );
 });
 
+// Two clients may use the same port towards one server: the address alone tells their half-opens apart.
+for (const [family, ours, others] of [
+  ["IPv4", [10, 0, 0, 1], [10, 0, 0, 2]],
+  ["IPv6", [0xfd, ...Array(14).fill(0), 1], [0xfd, ...Array(14).fill(0), 2]],
+] as const) {
+  table(`given a SYN from an ${family} address, then it is from there and from no other`, () => {
+    const entries = new EntryTable();
+    entries.source(1, ours.length).set(ours);
+    entries.source(2, others.length).set(others);
+    assert.ok(entries.isFrom(1, Uint8Array.from(ours)));
+    assert.not.ok(entries.isFrom(1, Uint8Array.from(others)));
+    assert.ok(entries.isFrom(2, Uint8Array.from(others)));
+  });
+}
+
 table.run();
